@@ -1,0 +1,1 @@
+"""clbench: a plugin-registry benchmark suite for continual learning."""

@@ -1,0 +1,69 @@
+"""Cells -> records: what an executor is. The engine itself is a plugin (`clbench.local`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from clbench.matrix import Cell
+from clbench.params import Params
+from clbench.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running cell is.
+
+    Attributes:
+        cell_id: Which one.
+        task: Task being learnt, from 0.
+        num_tasks: K.
+        done: Training steps done, of the whole cell.
+        total: Training steps of the whole cell.
+        loss: Mean task loss lately; None before the first step.
+        score: Mean training score lately, in the metric's unit; None before the first step.
+    """
+
+    cell_id: str
+    task: int
+    num_tasks: int
+    done: int
+    total: int
+    loss: float | None = None
+    score: float | None = None
+
+
+class Listener(Protocol):
+    """Who is told what happens, in the process that called the executor."""
+
+    def started(self, cell: Cell) -> None:
+        """A cell has begun."""
+
+    def progressed(self, progress: Progress) -> None:
+        """A running cell has come further; at most a few times a second per cell."""
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        """A cell has ended, in whatever way."""
+
+
+class Executor(Protocol):
+    """An engine that runs cells. Constructed as ``Executor(params)``."""
+
+    Params: ClassVar[type[Params]]
+    version: ClassVar[int]
+
+    def __init__(self, params: Any) -> None: ...
+
+    def execute(
+        self,
+        cells: Sequence[Cell],
+        listener: Listener,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Run every cell; each ends in one `Listener.finished` call, whatever happens to it.
+
+        An exception, a killed process or a time-out becomes a failed record; the others go on.
+        When `should_stop` turns true, no further cell is begun and running ones are ended
+        without a record. Keyboard interrupts end all workers before they are raised on.
+        """

@@ -1,0 +1,196 @@
+"""Plugins -> tables of names. The only module that holds a plugin manager."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import pluggy
+
+from clbench import hookspecs
+from clbench.errors import PluginError, UnknownNameError
+from clbench.hookspecs import GROUP, Entry
+
+Kind = Literal["task", "model", "learner", "regularizer", "executor"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One plugin that was found, working or not.
+
+    Attributes:
+        name: The name of its entry point.
+        distribution: The installed distribution it came with.
+        version: Of the distribution.
+        errors: What is wrong with it, one line each; empty when all is well.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A name of the registry.
+
+    Attributes:
+        kind: What it is.
+        entry: What the plugin said of it.
+        plugin: The plugin it came from.
+    """
+
+    kind: Kind
+    entry: Entry
+    plugin: Plugin
+
+    @property
+    def name(self) -> str:
+        """As written in suites."""
+        return self.entry.name
+
+    def load(self) -> Any:
+        """The registered class, imported now.
+
+        Raises:
+            PluginError: The import fails, or the class lacks its parameter model or version.
+        """
+        module_name, _, attribute = self.entry.target.partition(":")
+        where = f"{self.kind} '{self.name}' of {_origin(self.plugin)}"
+        try:
+            loaded = getattr(importlib.import_module(module_name), attribute)
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{where} cannot be imported: {_cause(error)}") from error
+        for promised in ("Params", "version"):
+            if not hasattr(loaded, promised):
+                raise PluginError(f"{where} lacks the class attribute '{promised}'")
+        return loaded
+
+
+@dataclass(slots=True)
+class Registry:
+    """The names that plugins register, and the plugins themselves.
+
+    Make one with `discover`; tests hand `register` modules of their own.
+    """
+
+    plugins: list[Plugin] = field(default_factory=list)
+    _tables: dict[Kind, dict[str, Registered]] = field(
+        default_factory=lambda: {kind: {} for kind in KINDS}
+    )
+
+    @classmethod
+    def discover(cls, found: Iterable[EntryPoint] | None = None) -> Registry:
+        """The registry of all installed plugins (entry points of group ``clbench``).
+
+        A plugin that fails to import, or that registers a name already taken, is kept in
+        `plugins` with its error; everything else works on. The first to register a name keeps
+        it: clbench itself, then the other distributions in the order of their names.
+        """
+        registry = cls()
+        points = entry_points(group=GROUP) if found is None else found
+        for point in sorted(points, key=_order):
+            dist = point.dist
+            name, version = (dist.name, dist.version) if dist else ("unknown", "0")
+            try:
+                module = point.load()
+            except (Exception, SystemExit) as error:
+                failed = Plugin(point.name, name, version, (f"import failed: {_cause(error)}",))
+                registry.plugins.append(failed)
+            else:
+                registry.register(module, point.name, name, version)
+        return registry
+
+    def register(
+        self, module: ModuleType | object, name: str, distribution: str, version: str
+    ) -> None:
+        """Take in what `module` registers through its hooks."""
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(hookspecs)
+        plugin = Plugin(name, distribution, version)
+        errors: list[str] = []
+        accepted: list[tuple[Kind, Entry]] = []
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+        except Exception as error:
+            errors.append(f"hooks refused: {_cause(error)}")
+        else:
+            for kind in KINDS:
+                hook = getattr(manager.hook, f"clbench_{kind}s")
+                try:
+                    entries = [entry for entries in hook() for entry in entries]
+                except (Exception, SystemExit) as error:
+                    errors.append(f"hook clbench_{kind}s failed: {_cause(error)}")
+                    continue
+                for entry in entries:
+                    problem = self._problem(kind, entry)
+                    if problem:
+                        errors.append(problem)
+                    else:
+                        accepted.append((kind, entry))
+        plugin = Plugin(name, distribution, version, tuple(errors))
+        self.plugins.append(plugin)
+        for kind, entry in accepted:
+            self._tables[kind].setdefault(entry.name, Registered(kind, entry, plugin))
+
+    def _problem(self, kind: Kind, entry: object) -> str | None:
+        if not isinstance(entry, Entry):
+            return f"hook clbench_{kind}s returned {entry!r} instead of an Entry"
+        if not _NAME.fullmatch(entry.name):
+            return f"{kind} '{entry.name}': a name is lower-case words joined by '-'"
+        if not re.fullmatch(r"[\w.]+:\w+", entry.target):
+            return f"{kind} '{entry.name}': its target '{entry.target}' is not 'module:Class'"
+        taken = self._tables[kind].get(entry.name)
+        if taken is not None:
+            return f"{kind} '{entry.name}' is already registered by {_origin(taken.plugin)}"
+        return None
+
+    def table(self, kind: Kind) -> Mapping[str, Registered]:
+        """All registered names of a kind, sorted."""
+        return dict(sorted(self._tables[kind].items()))
+
+    def find(self, kind: Kind, name: str) -> Registered:
+        """What `name` stands for.
+
+        Raises:
+            UnknownNameError: With the nearest known name, and the plugins that failed, since one
+                of them may be the one that should have brought it.
+        """
+        found = self._tables[kind].get(name)
+        if found is None:
+            broken = [f"{_origin(p)}: {'; '.join(p.errors)}" for p in self.plugins if p.errors]
+            note = "plugins with errors: " + "\n      ".join(broken) if broken else ""
+            raise UnknownNameError(_WORDS[kind], name, self._tables[kind], note)
+        return found
+
+
+_WORDS: dict[Kind, str] = {
+    "task": "task family",
+    "model": "model",
+    "learner": "learner",
+    "regularizer": "regularizer",
+    "executor": "executor",
+}
+
+
+def _order(point: EntryPoint) -> tuple[bool, str, str]:
+    name = point.dist.name if point.dist else ""
+    return (name != GROUP, name, point.name)
+
+
+def _origin(plugin: Plugin) -> str:
+    return f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})"
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")

@@ -1,0 +1,110 @@
+"""What a learner is told about tasks, and which outputs belong to which task.
+
+The scenarios are those of van de Ven, Tuytelaars & Tolias 2022 (Nature Machine Intelligence 4):
+task-incremental, domain-incremental and class-incremental learning, and the task-free stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Heads = Literal["per-task", "shared"]
+
+
+class Scenario(str, Enum):
+    """How much a learner is told about the task at hand."""
+
+    TASK_IL = "task-il"
+    DOMAIN_IL = "domain-il"
+    CLASS_IL = "class-il"
+    TASK_FREE = "task-free"
+
+    @property
+    def gives_task_id_at_train(self) -> bool:
+        """Whether training batches carry the id of their task (and boundaries are announced)."""
+        return self is not Scenario.TASK_FREE
+
+    @property
+    def gives_task_id_at_test(self) -> bool:
+        """Whether queries at test time carry the id of their task."""
+        return self is Scenario.TASK_IL
+
+    @property
+    def heads(self) -> tuple[Heads, ...]:
+        """The head layouts that make sense, the default one first."""
+        if self is Scenario.TASK_IL:
+            return ("per-task", "shared")
+        return ("per-task",) if self is Scenario.CLASS_IL else ("shared",)
+
+
+ALL_SCENARIOS = frozenset(Scenario)
+WITH_BOUNDARIES = frozenset(Scenario) - {Scenario.TASK_FREE}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """Which rows of the output layer serve which task.
+
+    Attributes:
+        scenario: Decides which rows compete.
+        heads: ``per-task``: a block of rows for each task; ``shared``: one block for all.
+        num_tasks: K.
+        outputs_per_task: Rows of one block.
+    """
+
+    scenario: Scenario
+    heads: Heads
+    num_tasks: int
+    outputs_per_task: int
+
+    @property
+    def num_outputs(self) -> int:
+        """Rows of the output layer."""
+        return self.outputs_per_task * (self.num_tasks if self.heads == "per-task" else 1)
+
+    def own_rows(self, task_id: int) -> slice:
+        """The rows that were added for task `task_id`; all of them where heads are shared."""
+        if self.heads == "shared":
+            return slice(0, self.num_outputs)
+        n = self.outputs_per_task
+        return slice(task_id * n, (task_id + 1) * n)
+
+    def rows(self, task_id: int | None) -> slice:
+        """The rows that compete on a sample of task `task_id` (None: the id is withheld).
+
+        task-il: the task's own rows. class-il: the rows of all tasks up to `task_id`, all rows
+        where it is withheld. domain-il and task-free: all rows.
+        """
+        if task_id is None or self.heads == "shared":
+            return slice(0, self.num_outputs)
+        if self.scenario is Scenario.CLASS_IL:
+            return slice(0, self.own_rows(task_id).stop)
+        return self.own_rows(task_id)
+
+    def select(self, outputs: Tensor, task_id: int | Tensor | None) -> Tensor:
+        """The competing outputs of each sample.
+
+        Args:
+            outputs: Shape ``(..., B, num_outputs)``.
+            task_id: One id for all samples, ids of shape ``(B,)`` in a mixed batch, or None.
+
+        Returns:
+            Shape ``(..., B, n)``, a view where one id serves all samples.
+        """
+        if task_id is None or isinstance(task_id, int):
+            rows = self.rows(task_id)
+            if rows == slice(0, self.num_outputs):
+                return outputs
+            return outputs[..., rows]
+        if self.heads == "shared" or self.scenario is Scenario.CLASS_IL:
+            return outputs
+        lead, n = outputs.shape[:-1], self.outputs_per_task
+        blocks = outputs.reshape(*lead, self.num_tasks, n)  # (..., B, K, n)
+        index = task_id.reshape(-1, 1, 1).expand(*lead, 1, n)
+        chosen: Tensor = blocks.gather(-2, index).squeeze(-2)
+        return chosen
