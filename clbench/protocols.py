@@ -8,9 +8,9 @@ The runner drives a learner like this (`clbench/runner.py`)::
 
     for i, task in enumerate(tasks):
         learner.begin_task(i)
-        for batch in task.train_batches(...):      # batch.task_id is None where it is withheld
+        for batch in task.train_stream(...):       # batch.task_id is None where it is withheld
             learner.observe(batch)
-        learner.end_task(i, task.consolidation)
+        learner.end_task(i, task_data)             # not after the last task
         R[i] = [score(learner.predict(query)) for query in tests]
 
 and, for task-free streams of single samples, like this::
@@ -50,7 +50,8 @@ class Query:
         inputs: ``(S, B, F)`` for sequences, ``(B, F)`` or ``(B, C, H, W)`` otherwise.
         task_id: The task of all samples; ``(B,)`` integer ids where tasks are mixed (joint
             training); None where the scenario withholds it.
-        window: The time steps whose outputs are wanted, ``W`` of them; None: all (or no time).
+        window: The time steps whose outputs are wanted, ``W`` of them; None exactly where samples
+            have no time.
     """
 
     inputs: Tensor
@@ -95,6 +96,19 @@ class Objective(Protocol):
         """The score of `outputs`, summed over what is scored, with the count of it."""
 
 
+class BatchStream(Protocol):
+    """Training samples without end, each once per sweep; a batch may straddle two sweeps."""
+
+    def next(self, size: int) -> Batch:
+        """The next `size` samples; ``task_id`` is None, the runner fills it in."""
+
+    def state(self) -> State:
+        """The position, with everything that `restore` needs to go on exactly."""
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+
+
 class Task(Protocol):
     """One problem of a sequence; owns its data."""
 
@@ -102,8 +116,8 @@ class Task(Protocol):
     def train_size(self) -> int:
         """Number of training samples."""
 
-    def train_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Endless shuffled sweeps over the training set; a batch may straddle two sweeps."""
+    def train_stream(self, generator: torch.Generator) -> BatchStream:
+        """Endless shuffled sweeps over the training set, without task ids."""
 
     def test_batches(self) -> Iterable[Batch]:
         """The test set, once, in a fixed order."""
@@ -185,6 +199,8 @@ class MainNet(Protocol):
         output_names: The parameters whose leading axis runs over the rows of the output layer.
         recurrent_blocks: Recurrent weight -> number of square blocks stacked in it (1 for a
             simple recurrent net, 4 for an LSTM).
+        gain_sizes: Layer -> number of pre-activations that a context's gains may scale; empty
+            where the net takes no gains.
     """
 
     Params: ClassVar[type[Params]]
@@ -195,6 +211,7 @@ class MainNet(Protocol):
     shapes: Mapping[str, tuple[int, ...]]
     output_names: tuple[str, ...]
     recurrent_blocks: Mapping[str, int]
+    gain_sizes: Mapping[str, int]
 
     def __init__(self, params: Any, spec: SequenceSpec, layout: OutputLayout) -> None: ...
 
@@ -250,12 +267,19 @@ class Consolidation(Protocol):
         """
 
 
+Watch = Literal["task-gradient", "step"]
+
+
 class Regularizer(Protocol):
     """A penalty that keeps parameters near values that served earlier tasks.
 
     It sees the main net's parameters, own or generated, by name. Constructed as
-    ``Regularizer(params, net)``. A regularizer that must watch training implements
-    `WatchesTaskGradient` or `WatchesStep` besides.
+    ``Regularizer(params, net)``.
+
+    Attributes:
+        watches: What it must be shown at each training step; most need nothing. With
+            ``"task-gradient"`` it implements `WatchesTaskGradient`, with ``"step"``
+            `WatchesStep`, besides.
     """
 
     Params: ClassVar[type[Params]]
@@ -263,6 +287,10 @@ class Regularizer(Protocol):
     scenarios: ClassVar[frozenset[Scenario]]
 
     def __init__(self, params: Any, net: MainNet) -> None: ...
+
+    @property
+    def watches(self) -> frozenset[Watch]:
+        """See above."""
 
     def begin(self, params: NamedTensors) -> None:
         """Called once, before the first task, with the initial parameters."""
@@ -280,12 +308,13 @@ class Regularizer(Protocol):
         """Take back what `state` returned."""
 
 
-@runtime_checkable
 class WatchesTaskGradient(Protocol):
     """A regularizer that looks at the gradient of the task loss alone."""
 
     def after_task_gradient(self, gradients: NamedTensors, look_ahead: NamedTensors) -> None:
         """Called at each training step, before penalties are added.
+
+        The tensors are valid during the call only.
 
         Args:
             gradients: Of the task loss alone, unclipped.
@@ -294,12 +323,13 @@ class WatchesTaskGradient(Protocol):
         """
 
 
-@runtime_checkable
 class WatchesStep(Protocol):
     """A regularizer that looks at the step that was really taken."""
 
     def after_step(self, gradients: NamedTensors, steps: NamedTensors) -> None:
         """Called after each training step.
+
+        The tensors are valid during the call only.
 
         Args:
             gradients: Of the total loss, clipped, as the optimiser saw them.

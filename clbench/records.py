@@ -32,7 +32,16 @@ class Curve(Params):
     loss: tuple[float, ...]
     """Mean task loss since the previous point."""
     score: tuple[float, ...]
-    """Mean training score since the previous point, in the metric's unit."""
+    """Training score of the batch at each point, before the step on it, in the metric's unit."""
+
+
+class Online(Params):
+    """Prediction before update, of a task-free stream: means over the samples of each task."""
+
+    loss: tuple[float, ...]
+    """(K,): mean loss."""
+    score: tuple[float, ...]
+    """(K,): score in the metric's unit."""
 
 
 class Result(Params):
@@ -48,6 +57,8 @@ class Result(Params):
     """``trained``: numbers that learning changes; ``main_net``: those of the main net."""
     iterations: int
     """Training steps in all."""
+    online: Online | None = None
+    """Given for task-free streams, and only for them."""
 
 
 class Timing(Params):
@@ -83,7 +94,6 @@ class Provenance(Params):
     cpu: str
     device: str
     threads: int
-    host: str
     peak_memory_mib: float | None
 
 

@@ -1,0 +1,82 @@
+"""Where and with what a record was made."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from clbench.records import Provenance
+
+PACKAGES = ("clbench", "torch", "numpy", "pydantic", "pluggy")
+
+
+def collect(suite: str, row: str, started: datetime) -> Provenance:
+    """The provenance of a record that is made now, in this process."""
+    commit, dirty = _checkout()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Provenance(
+        suite=suite,
+        row=row,
+        started=started.isoformat(timespec="seconds"),
+        commit=commit,
+        dirty=dirty,
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=_cpu(),
+        device="cpu",
+        threads=torch.get_num_threads(),
+        peak_memory_mib=round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _checkout() -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout that clbench runs from; None outside a checkout.
+
+    Records are no part of the program: changes under ``results/`` do not make a checkout dirty.
+    """
+    here = Path(__file__).parent.parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changes = _git(here, "status", "--porcelain", "--", ".", ":(exclude)results")
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    return commit, bool(changes)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
+
+
+@cache
+def _cpu() -> str:
+    """The model name of the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,66 @@
+"""Squared gradients of single samples, without one backward pass per sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from clbench.protocols import Batch, Context, HasSampleGradients, MainNet, NamedTensors, Objective
+from clbench.scenario import OutputLayout
+
+
+def squared_gradients(
+    net: MainNet,
+    params: NamedTensors,
+    batch: Batch,
+    context: Context,
+    layout: OutputLayout,
+    objective: Objective,
+) -> dict[str, Tensor]:
+    """Per parameter, the sum over the samples of `batch` of the squared gradient of their loss.
+
+    A net that implements `HasSampleGradients` is asked; any other is mapped over its samples
+    (`torch.func.vmap`), which takes the memory of one gradient per sample of the batch.
+
+    Returns:
+        Name -> tensor of the parameter's shape.
+    """
+    params = {name: tensor.detach() for name, tensor in params.items()}
+    if isinstance(net, HasSampleGradients):
+        with torch.no_grad():
+            outputs = net(params, batch, context)
+        with torch.enable_grad():
+            outputs.requires_grad_()
+            total = objective.losses(layout.select(outputs, batch.task_id), batch).sum()
+            (output_gradients,) = torch.autograd.grad(total, outputs)
+        with torch.no_grad():
+            return net.squared_gradients(params, batch, context, output_gradients)
+    return _mapped(net, params, batch, context, layout, objective)
+
+
+def _mapped(
+    net: MainNet,
+    params: NamedTensors,
+    batch: Batch,
+    context: Context,
+    layout: OutputLayout,
+    objective: Objective,
+) -> dict[str, Tensor]:
+    axis = 1 if batch.window is not None else 0  # where the samples lie, in time-major sequences
+
+    def loss(params: NamedTensors, inputs: Tensor, targets: Tensor, mask: Tensor | None) -> Tensor:
+        one = replace(
+            batch,
+            inputs=inputs.unsqueeze(axis),
+            targets=targets.unsqueeze(axis),
+            mask=None if mask is None else mask.unsqueeze(axis),
+        )
+        outputs = layout.select(net(params, one, context), batch.task_id)
+        return objective.losses(outputs, one).squeeze(0)
+
+    mask_axis = None if batch.mask is None else axis
+    mapped = torch.func.vmap(torch.func.grad(loss), in_dims=(None, axis, axis, mask_axis))
+    gradients = mapped(params, batch.inputs, batch.targets, batch.mask)
+    return {name: gradient.square().sum(0) for name, gradient in gradients.items()}

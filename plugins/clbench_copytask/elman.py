@@ -1,0 +1,280 @@
+"""The Elman net of Ehret et al. 2021, with its extra hidden layer between state and output.
+
+With the input ``x_t`` and ``h_0 = 0``, at each time step::
+
+    h_t = tanh(g_h * (W_ih x_t + b_ih + W_hh h_{t-1} + b_hh))
+    y_t = tanh(g_y * (W_ho h_t + b_ho))
+    o_t = W_out y_t + b_out
+
+The recurrence uses ``h_t``, not ``y_t``. The gains g are 1 unless a context sets them. It is not
+`torch.nn.RNN` with a linear layer: that lacks ``W_ho`` and initialises the input weights otherwise.
+
+The pass and its gradient are written out (full back-propagation through time): only the products
+that cannot be avoided remain, input projections and weight gradients are one product over all
+time steps, and outputs are computed only where they are wanted. ``tanh(a)`` is evaluated as
+``2 sigmoid(2 a) - 1``, equal to rounding and several times faster on CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from clbench.params import Params
+from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
+from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
+
+from .recurrent import initial_parameters, with_task_input
+
+
+class ElmanParams(Params):
+    """Parameters of the Elman net."""
+
+    hidden_size: PositiveInt = 256
+    """Units H of both hidden layers."""
+    task_input: bool = False
+    """Whether a one-hot vector of the task is appended to the input of every time step."""
+    orthogonal_init: bool = False
+    """Whether the recurrent weights start as a random orthogonal matrix."""
+
+
+class Activity(NamedTuple):
+    """What the backward pass needs of a forward pass."""
+
+    h: Tensor  # (S, B, H)
+    y: Tensor  # (W, B, H)
+
+
+class Elman:
+    """A main net for sequences; see the module's text for its equations.
+
+    Gains are looked up under the names ``h`` and ``y``.
+    """
+
+    Params: ClassVar[type[Params]] = ElmanParams
+    version: ClassVar[int] = 1
+    scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence"})
+
+    output_names: tuple[str, ...] = ("W_out", "b_out")
+    recurrent_blocks: Mapping[str, int] = {"W_hh": 1}
+
+    def __init__(self, params: ElmanParams, spec: SequenceSpec, layout: OutputLayout) -> None:
+        self._params = params
+        self._num_tasks = layout.num_tasks
+        (features,) = spec.input_shape
+        inputs = features + (layout.num_tasks if params.task_input else 0)
+        hidden, outputs = params.hidden_size, layout.num_outputs
+        self.gain_sizes: Mapping[str, int] = {"h": hidden, "y": hidden}
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            "W_ih": (hidden, inputs),
+            "b_ih": (hidden,),
+            "W_hh": (hidden, hidden),
+            "b_hh": (hidden,),
+            "W_ho": (hidden, hidden),
+            "b_ho": (hidden,),
+            "W_out": (outputs, hidden),
+            "b_out": (outputs,),
+        }
+
+    def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weights and biases uniform in ±1/sqrt(fan-in of the weight); W_hh maybe orthogonal."""
+        orthogonal = self.recurrent_blocks if self._params.orthogonal_init else {}
+        return initial_parameters(self.shapes, orthogonal, generator)
+
+    def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
+        """Logits of the wanted steps, ``(W, B, num_outputs)``."""
+        inputs = self._inputs(query)
+        window = query.window
+        assert window is not None  # the net takes sequences only
+        outputs: Tensor = _ElmanFunction.apply(  # type: ignore[no-untyped-call]
+            inputs,
+            (window.start, window.stop),
+            context.gains.get("h"),
+            context.gains.get("y"),
+            *(params[name] for name in self.shapes),
+        )
+        return outputs
+
+    def squared_gradients(
+        self, params: NamedTensors, query: Query, context: Context, output_gradients: Tensor
+    ) -> dict[str, Tensor]:
+        """Sum over samples of squared gradients (`clbench.protocols.HasSampleGradients`).
+
+        The gradient of one sample is summed over time before it is squared.
+        """
+        inputs = self._inputs(query)
+        window = query.window
+        assert window is not None  # the net takes sequences only
+        gains = context.gains.get("h"), context.gains.get("y")
+        tensors = [params[name] for name in self.shapes]
+        bounds = (window.start, window.stop)
+        activity, _ = _forward(inputs, bounds, *gains, *tensors)
+        da_h, da_y = _backward(output_gradients, activity, bounds, *gains, tensors)
+        seen = slice(0, window.stop)
+        layers = (  # (gradient of the pre-activation, what the weight is multiplied with)
+            (da_h, inputs[seen]),
+            (da_h[1:], activity.h[:-1]),
+            (da_y, activity.h[window]),
+            (output_gradients, activity.y),
+        )
+        squares: list[Tensor] = []
+        for deltas, sources in layers:
+            squares.append(_squared_weight_gradients(deltas, sources))
+            squares.append(deltas.sum(0).square().sum(0))
+        squares[3] = squares[1].clone()  # b_hh acts at the first step too, as b_ih does
+        return dict(zip(self.shapes, squares, strict=True))
+
+    def state(self) -> State:
+        """Empty: nothing but parameters."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to take back."""
+
+    def _inputs(self, query: Query) -> Tensor:
+        if not self._params.task_input:
+            return query.inputs
+        return with_task_input(query, self._num_tasks)
+
+
+def _squared_weight_gradients(deltas: Tensor, sources: Tensor, chunk: int = 8) -> Tensor:
+    """Sum over samples of ``(sum over time of delta x source^T)^2``.
+
+    Args:
+        deltas: (S, B, H).
+        sources: (S, B, F).
+        chunk: Samples at once, so that their gradients stay in the cache.
+
+    Returns:
+        (H, F).
+    """
+    left = deltas.permute(1, 2, 0)  # (B, H, S)
+    right = sources.transpose(0, 1)  # (B, S, F)
+    total = deltas.new_zeros(deltas.shape[-1], sources.shape[-1])
+    for start in range(0, left.shape[0], chunk):
+        gradients = torch.bmm(left[start : start + chunk], right[start : start + chunk])
+        total += gradients.square_().sum(0)
+    return total
+
+
+def _tanh_(doubled: Tensor) -> Tensor:
+    """``tanh(a)`` in place of ``doubled = 2 a``."""
+    return doubled.sigmoid_().mul_(2).sub_(1)
+
+
+def _forward(
+    inputs: Tensor,
+    window: tuple[int, int],
+    gain_h: Tensor | None,
+    gain_y: Tensor | None,
+    W_ih: Tensor,
+    b_ih: Tensor,
+    W_hh: Tensor,
+    b_hh: Tensor,
+    W_ho: Tensor,
+    b_ho: Tensor,
+    W_out: Tensor,
+    b_out: Tensor,
+) -> tuple[Activity, Tensor]:
+    """The activity up to the last wanted step, and the outputs of the wanted steps."""
+    start, stop = window
+    B, H = inputs.shape[1], W_hh.shape[0]
+    x = inputs[:stop].reshape(stop * B, -1)
+    h = torch.addmm(b_ih + b_hh, x, W_ih.t(), beta=2, alpha=2).view(stop, B, H)
+    W_hh_t = W_hh.t()
+    for t in range(stop):
+        a = h[t]
+        if t > 0:
+            torch.addmm(a, h[t - 1], W_hh_t, alpha=2, out=a)
+        if gain_h is not None:
+            a.mul_(gain_h)
+        _tanh_(a)
+    y = torch.addmm(b_ho, h[start:].reshape(-1, H), W_ho.t(), beta=2, alpha=2)
+    y = y.view(stop - start, B, H)
+    if gain_y is not None:
+        y.mul_(gain_y)
+    _tanh_(y)
+    outputs = torch.addmm(b_out, y.view(-1, H), W_out.t())
+    return Activity(h, y), outputs.view(stop - start, B, -1)
+
+
+def _backward(
+    d_outputs: Tensor,
+    activity: Activity,
+    window: tuple[int, int],
+    gain_h: Tensor | None,
+    gain_y: Tensor | None,
+    tensors: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the pre-activations: of h, (stop, B, H), and of y, (W, B, H)."""
+    _, _, W_hh, _, W_ho, _, W_out, _ = tensors
+    h, y = activity
+    start, stop = window
+    H = h.shape[-1]
+    d_y = torch.mm(d_outputs.reshape(-1, d_outputs.shape[-1]), W_out).view_as(y)
+    da_y = torch.ops.aten.tanh_backward(d_y, y)
+    if gain_y is not None:
+        da_y.mul_(gain_y)
+    da_h = torch.empty_like(h)
+    torch.mm(da_y.view(-1, H), W_ho, out=da_h[start:].view(-1, H))
+    for t in range(stop - 1, -1, -1):
+        d = da_h[t]
+        if t < stop - 1:
+            if t >= start:
+                torch.addmm(d, da_h[t + 1], W_hh, out=d)
+            else:
+                torch.mm(da_h[t + 1], W_hh, out=d)
+        torch.ops.aten.tanh_backward.grad_input(d, h[t], grad_input=d)
+        if gain_h is not None:
+            d.mul_(gain_h)
+    return da_h, da_y
+
+
+class _ElmanFunction(torch.autograd.Function):
+    """The net as one differentiable operation; no gradient with respect to inputs or gains."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        window: tuple[int, int],
+        gain_h: Tensor | None,
+        gain_y: Tensor | None,
+        *tensors: Tensor,
+    ) -> Tensor:
+        activity, outputs = _forward(inputs, window, gain_h, gain_y, *tensors)
+        ctx.save_for_backward(inputs, *activity, gain_h, gain_y, *tensors)
+        ctx.window = window
+        return outputs
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, h, y, gain_h, gain_y, *tensors = ctx.saved_tensors
+        start, stop = ctx.window
+        H = h.shape[-1]
+        da_h, da_y = _backward(d_outputs, Activity(h, y), ctx.window, gain_h, gain_y, tensors)
+        flat_h, flat_y = da_h.view(-1, H), da_y.view(-1, H)
+        flat_o = d_outputs.reshape(-1, d_outputs.shape[-1])
+        b_h = flat_h.sum(0)
+        if stop > 1:
+            W_hh = torch.mm(da_h[1:].view(-1, H).t(), h[:-1].view(-1, H))
+        else:
+            W_hh = torch.zeros_like(tensors[2])
+        return (
+            *(None, None, None, None),
+            torch.mm(flat_h.t(), inputs[:stop].reshape(flat_h.shape[0], -1)),
+            b_h,
+            W_hh,
+            b_h.clone(),
+            torch.mm(flat_y.t(), h[start:].view(-1, H)),
+            flat_y.sum(0),
+            torch.mm(flat_o.t(), y.view(-1, H)),
+            flat_o.sum(0),
+        )

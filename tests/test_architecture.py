@@ -1,0 +1,105 @@
+"""The arrows of the architecture are the import directions, and nothing happens at import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+STAGES = [  # a module may import modules of the stages above its own, and of its own
+    {"errors", "params", "scenario", "hookspecs", "metrics"},
+    {"config", "registry"},
+    {"records", "protocols", "yaml12"},
+    {"suite", "store", "published", "randomness"},
+    {"matrix", "optimisation", "sample_gradients", "mixing"},
+    {"executor", "provenance", "gate", "tables"},
+    {"runner", "render", "progress", "testing"},
+    {"local"},
+    {"cli"},
+]
+"""Stage by stage; the order is that of the design's one direction."""
+
+
+def _module_files() -> list[Path]:
+    return sorted((ROOT / "clbench").rglob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    """Names of the clbench modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module]
+            if node.module == "clbench":
+                names = [f"clbench.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("clbench.")}
+    return found
+
+
+def _stage(module: str) -> int:
+    (stage,) = [i for i, stage in enumerate(STAGES) if module in stage]
+    return stage
+
+
+def test_every_module_has_a_stage() -> None:
+    modules = {path.stem for path in _module_files()} - {"__init__"}
+
+    assert modules == set().union(*STAGES)
+
+
+@pytest.mark.parametrize("path", _module_files(), ids=lambda path: path.stem)
+def test_imports_go_one_way(path: Path) -> None:
+    if path.stem == "__init__":
+        pytest.skip("exports only")
+    wrong = {name for name in _imports(path) if _stage(name) > _stage(path.stem)}
+
+    assert wrong == set()
+
+
+def test_the_harness_imports_no_method_and_no_task() -> None:
+    for path in _module_files():
+        text = path.read_text()
+        assert "import clbench_" not in text
+        assert "from clbench_" not in text
+
+
+def test_plugins_do_not_import_the_command_line_or_the_engine() -> None:
+    allowed = set().union(*STAGES[:5]) | {"executor"}
+    for path in sorted((ROOT / "plugins").rglob("*.py")):
+        assert _imports(path) <= allowed, path
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "clbench.suite, clbench.matrix, clbench.store, clbench.tables, clbench.gate, clbench.cli",
+        "clbench_copytask, clbench_regularization, clbench.local",
+    ],
+)
+def test_reading_and_listing_imports_no_torch(modules: str) -> None:
+    code = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_module_is_longer_than_one_job() -> None:
+    files = [*_module_files(), *(ROOT / "plugins").rglob("*.py")]
+
+    assert [path for path in files if len(path.read_text().splitlines()) > 450] == []
+
+
+def test_global_generators_are_never_seeded() -> None:
+    for path in [*_module_files(), *(ROOT / "plugins").rglob("*.py")]:
+        calls = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        ]
+        names = {ast.unparse(call.func) for call in calls}
+        assert not names & {"torch.manual_seed", "np.random.seed", "random.seed"}, path

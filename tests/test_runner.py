@@ -1,0 +1,215 @@
+"""The loop that turns a cell into a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import toys
+
+from clbench import runner
+from clbench.config import CellConfig, Sgd, Training
+from clbench.executor import Progress
+from clbench.matrix import Cell
+from clbench.protocols import Query
+from clbench.records import Result
+from clbench.scenario import Scenario
+
+
+def _run(config: CellConfig) -> Result:
+    result, _ = runner.run(config, toys.registry(), lambda progress: None)
+    return result
+
+
+def _ids(what: str) -> list[Any]:
+    return [value for name, value in toys.Plain.calls if name == what]
+
+
+@pytest.mark.parametrize("learner", ["plain", "generated"])
+@pytest.mark.parametrize("family", ["echoes", "pictures"])
+def test_sequences_and_pictures_are_learnt_with_own_and_generated_weights(
+    family: str, learner: str
+) -> None:
+    training = Training(iterations=150, batch_size=16, learning_rate=0.05)
+
+    result = _run(toys.config(family, learner=learner, training=training))
+
+    assert len(result.R) == 3
+    for j in range(3):
+        learnt, initial = result.R[j][j], result.initial[j]
+        assert learnt is not None
+        assert initial is not None
+        if result.metric.better == "higher":
+            assert learnt > 75  # a coin gives 50
+        else:
+            assert learnt < 0.1 * initial
+
+
+def test_a_stream_of_single_samples_has_neither_ids_nor_boundaries_nor_test_sets() -> None:
+    training = Training(iterations=200, batch_size=1, learning_rate=0.01)
+
+    result = _run(toys.config("pictures", Scenario.TASK_FREE, training=training))
+
+    assert {name for name, _ in toys.Plain.calls} == {"observe"}
+    assert set(_ids("observe")) == {None}
+    assert result.R == ((None, None, None),) * 3
+    assert result.online is not None
+    assert len(result.online.score) == len(result.online.loss) == 3
+    assert result.online.score[2] > 60
+
+
+def test_the_online_score_is_that_of_the_prediction_before_each_step() -> None:
+    training = Training(iterations=10, batch_size=1)
+
+    result = _run(toys.config("pictures", Scenario.TASK_FREE, "alternating", training=training))
+
+    assert result.online is not None
+    assert result.online.score == (50.0, 50.0, 50.0)
+    assert result.online.loss == (5.5, 15.5, 25.5)  # means of 1..10, 11..20, 21..30
+
+
+@pytest.mark.parametrize(
+    ("scenario", "at_train", "at_test"),
+    [
+        (Scenario.TASK_IL, {0, 1, 2}, {0, 1, 2}),
+        (Scenario.DOMAIN_IL, {0, 1, 2}, {None}),
+        (Scenario.CLASS_IL, {0, 1, 2}, {None}),
+    ],
+)
+def test_the_harness_withholds_the_task_id(
+    scenario: Scenario, at_train: set[int | None], at_test: set[int | None]
+) -> None:
+    _run(toys.config(scenario=scenario))
+
+    queries = _ids("predict")
+
+    assert set(_ids("observe")) == at_train
+    assert {query.task_id for query in queries} == at_test
+    assert {type(query) for query in queries} == {Query}  # never a batch, which has targets
+
+
+def test_tasks_are_announced_in_order_and_the_last_one_has_no_end() -> None:
+    _run(toys.config(training=Training(iterations=2, batch_size=4)))
+
+    names = [name for name, _ in toys.Plain.calls]
+    marks = [(n, i) for n, i in toys.Plain.calls if n in ("begin", "end")]
+
+    assert marks == [("begin", 0), ("end", 0), ("begin", 1), ("end", 1), ("begin", 2)]
+    block = ["begin", "observe", "observe", "end"] + ["predict"] * 3
+    assert names == ["predict"] * 3 + block + block + ["begin", "observe", "observe"] + block[4:]
+
+
+def test_joint_training_mixes_all_tasks_for_as_many_steps_as_all_of_them_get() -> None:
+    result = _run(toys.config(regime="joint"))
+
+    ids = torch.stack(_ids("observe"))
+
+    assert result.iterations == 60
+    assert ids.shape == (60, 8)
+    assert torch.equal(ids.sort(1).values, ids)
+    counts = torch.bincount(ids.flatten(), minlength=3)
+    assert counts.min() > 100  # 160 expected of 480, standard deviation 10
+    assert result.R[0] == result.R[1] == (None, None, None)
+    assert None not in result.R[2]
+
+
+def test_independent_training_starts_afresh_and_fills_the_diagonal_only() -> None:
+    independent = _run(toys.config(regime="independent"))
+    sequential = _run(toys.config())
+
+    assert independent.R[0][0] == sequential.R[0][0]
+    for i, row in enumerate(independent.R):
+        assert [j for j, score in enumerate(row) if score is not None] == [i]
+
+
+def test_cumulative_training_adds_the_data_of_earlier_tasks() -> None:
+    _run(toys.config(regime="cumulative"))
+
+    ids = _ids("observe")
+
+    assert [set(torch.stack(ids[a:b]).flatten().tolist()) for a, b in ((0, 20), (20, 40))] == [
+        {0},
+        {0, 1},
+    ]
+    assert set(torch.stack(ids[40:]).flatten().tolist()) == {0, 1, 2}
+
+
+def test_equal_configurations_give_equal_results() -> None:
+    assert _run(toys.config()) == _run(toys.config())
+    assert _run(toys.config()) != _run(toys.config(seed=3))
+    assert _run(toys.config()) != _run(toys.config(data_seed=3))
+
+
+def test_the_global_generators_are_neither_used_nor_seeded() -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+
+    first = _run(toys.config())
+    torch.manual_seed(8)
+    second = _run(toys.config())
+
+    assert first == second
+    torch.manual_seed(7)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_budget_scales_the_number_of_steps() -> None:
+    assert _run(toys.config(budget=0.1)).iterations == 6
+
+
+def test_learning_curves_have_about_a_hundred_points_and_end_at_the_last_step() -> None:
+    training = Training(iterations=250, batch_size=2)
+
+    curves = _run(toys.config(training=training)).curves
+
+    assert [curve.task for curve in curves] == [0, 1, 2]
+    assert curves[0].iterations == tuple(range(2, 251, 2))
+    assert len(curves[0].loss) == len(curves[0].score) == 125
+
+
+def test_progress_is_reported_up_to_the_last_step() -> None:
+    seen: list[Progress] = []
+
+    runner.run(toys.config(), toys.registry(), seen.append)
+
+    assert (seen[-1].task, seen[-1].num_tasks, seen[-1].done, seen[-1].total) == (2, 3, 60, 60)
+    assert seen[-1].loss is not None
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+
+
+def test_a_diverged_loss_is_an_error_that_names_the_steps() -> None:
+    training = Training(iterations=300, batch_size=8, learning_rate=1e6, optimizer=Sgd())
+
+    with pytest.raises(
+        runner.DivergedError, match=r"^the loss of task 0 is (nan|inf) between steps"
+    ):
+        _run(toys.config("echoes", training=training))
+
+
+def test_what_fails_inside_a_cell_becomes_a_failed_record_with_its_traceback() -> None:
+    config = toys.config(learner="nobody")
+
+    record = runner.run_cell(Cell("toy", "a/b", config), toys.registry(), lambda progress: None)
+
+    assert record.status == "failed"
+    assert record.result is None
+    assert record.failure is not None
+    assert record.failure.type == "UnknownNameError"
+    assert record.failure.message.startswith("unknown learner 'nobody'")
+    assert "Traceback" in record.failure.traceback
+    assert record.provenance is not None
+    assert (record.provenance.suite, record.provenance.row) == ("toy", "a/b")
+
+
+def test_a_good_cell_becomes_a_good_record_with_times_and_parameter_counts() -> None:
+    config = toys.config()
+
+    record = runner.run_cell(Cell("toy", "a/b", config), toys.registry(), lambda progress: None)
+
+    assert record.status == "ok"
+    assert record.failure is None
+    assert record.result is not None
+    assert record.result.num_parameters == {"trained": 102, "main_net": 102}  # 6 * 16 + 6
+    assert record.timing is not None
+    assert record.timing.total >= record.timing.train > 0
