@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from clbench.protocols import Batch, Context, HasSampleGradients, MainNet, NamedTensors, Objective
+from clbench.protocols import (
+    Batch,
+    Context,
+    HasSampleGradients,
+    LearnerContext,
+    MainNet,
+    NamedTensors,
+    Objective,
+    TaskData,
+)
 from clbench.scenario import OutputLayout
 
 
@@ -64,3 +74,34 @@ def _mapped(
     mapped = torch.func.vmap(torch.func.grad(loss), in_dims=(None, axis, axis, mask_axis))
     gradients = mapped(params, batch.inputs, batch.targets, batch.mask)
     return {name: gradient.square().sum(0) for name, gradient in gradients.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightConsolidation:
+    """A `clbench.protocols.Consolidation` on main net weights, own or generated.
+
+    Attributes:
+        params: The weights at the end of the task, detached.
+        data: The task's training data.
+        learner: What the learner was built from.
+        forward: Context of the forward pass on the task.
+    """
+
+    params: NamedTensors
+    data: TaskData
+    learner: LearnerContext
+    forward: Context
+
+    @property
+    def num_samples(self) -> int:
+        """Size of the task's training set."""
+        return self.data.num_samples
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        """`num_samples` training samples, from a freshly shuffled sweep."""
+        return self.data.batches(num_samples)
+
+    def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Per parameter, the sum over samples of the squared gradient of a sample's task loss."""
+        c = self.learner
+        return squared_gradients(c.net, self.params, batch, self.forward, c.layout, c.objective)

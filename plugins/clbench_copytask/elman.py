@@ -254,7 +254,7 @@ class _ElmanFunction(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         inputs, h, y, gain_h, gain_y, *tensors = ctx.saved_tensors
         start, stop = ctx.window

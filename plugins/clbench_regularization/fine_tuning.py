@@ -14,8 +14,6 @@ order, which regularizers may rely on:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
@@ -27,7 +25,6 @@ from clbench.protocols import (
     Batch,
     Context,
     LearnerContext,
-    NamedTensors,
     Observation,
     Query,
     State,
@@ -35,7 +32,7 @@ from clbench.protocols import (
     WatchesStep,
     WatchesTaskGradient,
 )
-from clbench.sample_gradients import squared_gradients
+from clbench.sample_gradients import WeightConsolidation
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 
@@ -117,7 +114,8 @@ class FineTuning:
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate."""
-        consolidation = _OwnWeights(self._parameters.detached, data, self._context)
+        weights = self._parameters.detached
+        consolidation = WeightConsolidation(weights, data, self._context, Context())
         for regularizer in self._regularizers:
             regularizer.consolidate(consolidation)
 
@@ -143,23 +141,3 @@ class FineTuning:
         self._net.restore(state["net"])
         for regularizer, saved in zip(self._regularizers, state["regularizers"], strict=True):
             regularizer.restore(saved)
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnWeights:
-    """`clbench.protocols.Consolidation` of a net with weights of its own."""
-
-    params: NamedTensors
-    data: TaskData
-    context: LearnerContext
-
-    @property
-    def num_samples(self) -> int:
-        return self.data.num_samples
-
-    def batches(self, num_samples: int) -> Iterator[Batch]:
-        return self.data.batches(num_samples)
-
-    def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
-        c = self.context
-        return squared_gradients(c.net, self.params, batch, Context(), c.layout, c.objective)

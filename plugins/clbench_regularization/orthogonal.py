@@ -82,7 +82,7 @@ class _Penalty(torch.autograd.Function):
         return excess.square().sum().mul_(strength)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_penalty: Tensor) -> tuple[Tensor, None]:
         W, excess = ctx.saved_tensors
         return (excess @ W).mul_(4 * ctx.strength).mul_(d_penalty), None

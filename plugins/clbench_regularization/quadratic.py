@@ -43,7 +43,7 @@ class _Quadratic(torch.autograd.Function):
         return torch.stack(terms).sum().mul_(strength)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_penalty: Tensor) -> tuple[Tensor | None, ...]:
         torch._foreach_mul_(ctx.pulls, 2 * ctx.strength * d_penalty)
         return (None, None, None, *ctx.pulls)

@@ -1,0 +1,353 @@
+"""Contract tests for plugin authors: the promises of `clbench.protocols`, as test classes.
+
+Subclass one, say how your class is built, and pytest runs the tests it inherits::
+
+    class TestMyLearner(LearnerContract):
+        def build(self):
+            return MyLearner(MyParams(), context)      # equal each time it is called
+
+        def batches(self, task_id, count):
+            return [...]                               # `count` training batches of a task
+
+Each failure says which promise was broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clbench.protocols import (
+    Batch,
+    Context,
+    Learner,
+    MainNet,
+    Query,
+    Regularizer,
+    State,
+    TaskFamily,
+)
+from clbench.scenario import Scenario
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two states are equal bit for bit (tensors, numbers, text, dicts, lists)."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b)
+
+
+def snapshot(state: State) -> Any:
+    """A copy of a state that later steps cannot change."""
+    if isinstance(state, Tensor):
+        return state.clone()
+    if isinstance(state, dict):
+        return {key: snapshot(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [snapshot(value) for value in state]
+    return state
+
+
+def as_query(batch: Batch) -> Query:
+    """The inputs of a batch alone."""
+    return Query(inputs=batch.inputs, task_id=batch.task_id, window=batch.window)
+
+
+class FamilyContract:
+    """What every task family promises."""
+
+    scenario = Scenario.TASK_IL
+
+    def build(self) -> TaskFamily:
+        """The family, small enough to make its tasks in a second."""
+        raise NotImplementedError
+
+    def test_the_tasks_are_as_many_as_the_spec_says(self) -> None:
+        family = self.build()
+
+        tasks = family.tasks(0, self.scenario)
+
+        assert len(tasks) == family.spec.num_tasks
+        assert self.scenario in family.scenarios
+
+    def test_equal_data_seeds_give_equal_data_and_others_other_data(self) -> None:
+        first, again, other = (self._some_data(seed) for seed in (0, 0, 1))
+
+        assert equal(first, again), "the same data seed gave different data"
+        assert not equal(first, other), "the data seed is ignored"
+
+    def _some_data(self, data_seed: int) -> list[Tensor]:
+        tasks = self.build().tasks(data_seed, self.scenario)
+        batches = [task.train_stream(_generator(0)).next(8) for task in tasks]
+        tested = [next(iter(task.test_batches())) for task in tasks]
+        return [tensor for b in (*batches, *tested) for tensor in (b.inputs, b.targets)]
+
+    def test_data_do_not_depend_on_global_generators(self) -> None:
+        torch.manual_seed(0)
+        first = self._some_data(0)
+        torch.manual_seed(1)
+
+        assert equal(first, self._some_data(0)), "data change with torch's global generator"
+
+    def test_a_stream_obeys_its_generator_and_can_be_restored(self) -> None:
+        task = self.build().tasks(0, self.scenario)[0]
+        a, b, other = (task.train_stream(_generator(seed)) for seed in (0, 0, 1))
+        assert torch.equal(a.next(5).inputs, b.next(5).inputs)
+        assert not torch.equal(a.next(64).inputs, other.next(64).inputs), "generator ignored"
+
+        restored = task.train_stream(_generator(2))
+        restored.restore(snapshot(a.state()))
+
+        for size in (3, task.train_size, 7):
+            assert torch.equal(a.next(size).inputs, restored.next(size).inputs)
+
+    def test_batches_have_the_shapes_that_the_spec_says(self) -> None:
+        family = self.build()
+        spec = family.spec
+        for task in family.tasks(0, self.scenario):
+            for batch in (task.train_stream(_generator(0)).next(6), *task.test_batches()):
+                lead = 2 if spec.kind == "sequence" else 1
+                assert tuple(batch.inputs.shape[lead:]) == spec.input_shape
+                assert batch.task_id is None, "the runner, not the task, says which task it is"
+                assert (batch.window is not None) == (spec.kind == "sequence")
+
+    def test_losses_are_one_per_sample_and_differentiable(self) -> None:
+        family = self.build()
+        batch = family.tasks(0, self.scenario)[0].train_stream(_generator(0)).next(6)
+        shape = batch.targets.shape[:2] if batch.window is not None else batch.targets.shape[:1]
+        outputs = torch.randn(*shape, family.spec.outputs_per_task, generator=_generator(0))
+        outputs.requires_grad_()
+
+        losses = family.objective.losses(outputs, batch)
+        (gradient,) = torch.autograd.grad(losses.sum(), outputs)
+
+        assert losses.shape == (6,)
+        assert losses.isfinite().all()
+        assert gradient.abs().sum() > 0
+        assert family.objective.tally(outputs.detach(), batch).scored > 0
+
+
+class NetContract:
+    """What every main net promises."""
+
+    def build(self) -> MainNet:
+        """The net, small."""
+        raise NotImplementedError
+
+    def query(self) -> Query:
+        """Some inputs for it."""
+        raise NotImplementedError
+
+    def test_initial_parameters_have_the_stated_shapes_and_obey_the_generator(self) -> None:
+        net = self.build()
+
+        first, again, other = (net.initial(_generator(seed)) for seed in (0, 0, 1))
+
+        assert {name: tuple(tensor.shape) for name, tensor in first.items()} == dict(net.shapes)
+        assert list(first) == list(net.shapes)
+        assert equal(first, again), "the same generator gave different parameters"
+        assert not equal(first, other), "the generator is ignored"
+
+    def test_a_pass_changes_neither_parameters_nor_state(self) -> None:
+        net, query = self.build(), self.query()
+        params = net.initial(_generator(0))
+        before = snapshot(params), snapshot(net.state())
+
+        first, again = net(params, query, Context()), net(params, query, Context())
+
+        assert torch.equal(first, again)
+        assert equal((params, net.state()), before)
+
+    def test_every_parameter_that_a_loss_can_reach_has_a_gradient(self) -> None:
+        net = self.build()
+        params = {n: t.requires_grad_() for n, t in net.initial(_generator(0)).items()}
+
+        net(params, self.query(), Context(training=True)).square().sum().backward()  # type: ignore[no-untyped-call]
+
+        for name, tensor in params.items():
+            assert tensor.grad is not None, f"{name} has no gradient"
+            assert tensor.grad.abs().sum() > 0, f"{name} has a gradient of zeros"
+
+    def test_named_parameters_exist(self) -> None:
+        net = self.build()
+
+        assert set(net.output_names) <= set(net.shapes)
+        assert set(net.recurrent_blocks) <= set(net.shapes)
+
+
+class RegularizerContract:
+    """What every regularizer promises."""
+
+    has_anchor = True
+    """Whether it pulls towards the parameters of earlier tasks."""
+
+    def build(self) -> Regularizer:
+        """The regularizer; equal each time."""
+        raise NotImplementedError
+
+    def learn(self, regularizer: Regularizer, params: dict[str, Tensor]) -> None:
+        """Let it live through a task that ends at `params` (its `consolidate` at the end)."""
+        raise NotImplementedError
+
+    def params(self, seed: int) -> dict[str, Tensor]:
+        """Parameters of the main net; equal for equal seeds."""
+        raise NotImplementedError
+
+    def test_without_a_finished_task_an_anchored_penalty_is_absent_or_zero(self) -> None:
+        regularizer, params = self.build(), self.params(0)
+        regularizer.begin(params)
+
+        penalty = regularizer.penalty(self.params(1))
+
+        if self.has_anchor:
+            assert penalty is None or penalty.item() == 0.0
+
+    def test_the_penalty_is_zero_at_the_anchor_and_positive_away_from_it(self) -> None:
+        regularizer, anchor = self.build(), self.params(1)
+        regularizer.begin(self.params(0))
+        self.learn(regularizer, anchor)
+
+        at, away = regularizer.penalty(anchor), regularizer.penalty(self.params(2))
+
+        assert away is not None
+        assert away.shape == ()
+        assert away.item() > 0
+        if self.has_anchor:
+            assert at is not None
+            assert at.item() == 0.0, "the penalty is not zero at the anchor"
+
+    def test_the_penalty_is_differentiable_and_changes_no_parameter(self) -> None:
+        regularizer = self.build()
+        regularizer.begin(self.params(0))
+        self.learn(regularizer, self.params(1))
+        params = {n: t.requires_grad_() for n, t in self.params(2).items()}
+        before = snapshot({n: t.detach() for n, t in params.items()})
+
+        penalty = regularizer.penalty(params)
+        assert penalty is not None
+        penalty.backward()  # type: ignore[no-untyped-call]
+
+        assert any(t.grad is not None and t.grad.abs().sum() > 0 for t in params.values())
+        assert equal({n: t.detach() for n, t in params.items()}, before)
+
+    def test_a_restored_one_goes_on_as_the_saved_one(self) -> None:
+        saved, restored = self.build(), self.build()
+        saved.begin(self.params(0))
+        restored.begin(self.params(3))
+        self.learn(saved, self.params(1))
+
+        restored.restore(snapshot(saved.state()))
+        for regularizer in (saved, restored):
+            self.learn(regularizer, self.params(2))
+
+        assert equal(saved.state(), restored.state())
+        params = self.params(4)
+        assert equal(saved.penalty(params), restored.penalty(params))
+
+
+class LearnerContract:
+    """What every learner promises."""
+
+    def build(self) -> Learner:
+        """The learner; equal each time it is called."""
+        raise NotImplementedError
+
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        """`count` training batches of a task; equal each time."""
+        raise NotImplementedError
+
+    def _learn(self, learner: Learner, task_id: int, finish: bool) -> None:
+        batches = self.batches(task_id, 4)
+        learner.begin_task(task_id)
+        for batch in batches:
+            learner.observe(batch)
+        if finish:
+            learner.end_task(task_id, _Data(batches))
+
+    def _outputs(self, learner: Learner) -> Tensor:
+        (batch,) = self.batches(0, 1)
+        return learner.predict(as_query(batch))
+
+    def test_equal_learners_learn_equally_whatever_the_global_generators(self) -> None:
+        outputs = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            learner = self.build()
+            self._learn(learner, 0, finish=True)
+            self._learn(learner, 1, finish=False)
+            outputs.append(self._outputs(learner))
+
+        assert torch.equal(*outputs), "learning depends on something besides its context"
+
+    def test_predicting_changes_no_state(self) -> None:
+        learner = self.build()
+        self._learn(learner, 0, finish=True)
+        before = snapshot(learner.state())
+
+        first, again = self._outputs(learner), self._outputs(learner)
+
+        assert torch.equal(first, again)
+        assert not first.requires_grad
+        assert equal(learner.state(), before), "predict changed the learner's state"
+
+    def test_an_observation_tells_the_loss_and_the_outputs_before_the_step(self) -> None:
+        learner = self.build()
+        (batch,) = self.batches(0, 1)
+        learner.begin_task(0)
+        before = learner.predict(as_query(batch))
+
+        observation = learner.observe(batch)
+
+        assert observation.loss.shape == ()
+        assert not observation.loss.requires_grad
+        torch.testing.assert_close(observation.outputs, before)
+        assert not torch.equal(learner.predict(as_query(batch)), before), "nothing was learnt"
+
+    def test_a_restored_learner_goes_on_bit_for_bit(self) -> None:
+        saved, restored = self.build(), self.build()
+        self._learn(saved, 0, finish=True)
+        self._learn(saved, 1, finish=False)
+
+        restored.restore(snapshot(saved.state()))
+        for learner in (saved, restored):
+            for batch in self.batches(1, 6)[4:]:
+                learner.observe(batch)
+            learner.end_task(1, _Data(self.batches(1, 4)))
+            learner.begin_task(2)
+            for batch in self.batches(2, 3):
+                learner.observe(batch)
+
+        assert equal(saved.state(), restored.state()), "the restored learner went another way"
+
+
+class _Data:
+    """`clbench.protocols.TaskData` over some batches, again and again."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+        self._axis = 0 if batches[0].window is None else 1
+        self.num_samples = sum(batch.inputs.shape[self._axis] for batch in batches)
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        size = self._batches[0].inputs.shape[self._axis]
+        for batch in islice(self._batches, -(-num_samples // size)):
+            keep = min(size, num_samples)
+            num_samples -= keep
+            index: Any = slice(0, keep) if self._axis == 0 else (slice(None), slice(0, keep))
+            mask = None if batch.mask is None else batch.mask[index]
+            yield replace(
+                batch, inputs=batch.inputs[index], targets=batch.targets[index], mask=mask
+            )

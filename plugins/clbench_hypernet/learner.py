@@ -1,0 +1,235 @@
+"""Continual learning with a chunked hypernetwork (von Oswald et al. 2020, Eq. 2).
+
+All weights of the main net are generated, ``Theta_t = h(e_t, theta)``, and only theta (the
+hypernetwork with its chunk embeddings) and the task embeddings e are trained. While task t is
+learnt the loss is::
+
+    L_task(Theta_t) + penalties(Theta_t)
+      + beta / |J| * sum over j in J of || m_j * (h(e_j, theta + dtheta) - Theta*_j) ||^2
+
+``Theta*_j`` are the weights of earlier task j as generated just before task t began, J all earlier
+tasks or a random subset drawn afresh at each step, and ``m_j`` leaves out the output rows of
+other tasks' heads. The norm is a sum over all weights, without a factor 1/2. With
+``look_ahead`` the step dtheta that the optimiser would take on the task gradient alone is added
+before the output penalty is evaluated, as a constant; without it dtheta is 0.
+
+Nothing here knows what the main net is.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from clbench.errors import UnavailableError
+from clbench.optimisation import FlatParameters, Optimiser
+from clbench.params import Params
+from clbench.protocols import (
+    Batch,
+    Context,
+    LearnerContext,
+    Observation,
+    Query,
+    State,
+    TaskData,
+)
+from clbench.sample_gradients import WeightConsolidation
+from clbench.scenario import Scenario
+
+from .generator import Architecture, Hypernetwork
+
+
+class ChunkedHypernetworkParams(Architecture):
+    """Parameters of the chunked hypernetwork and of its output penalty."""
+
+    beta: NonNegativeFloat
+    """Strength of the output penalty."""
+    regularized_tasks: PositiveInt | Literal["all"] = "all"
+    """Earlier tasks in the output penalty of a step: all, or as many at random."""
+    regularized_heads: Literal["own", "all"] = "own"
+    """Whether an earlier task's weights are kept with its own output rows only, or with all."""
+    look_ahead: bool = False
+    """Whether the output penalty is evaluated after the step that the task gradient would cause."""
+    old_embeddings: Literal["trained", "frozen"] = "trained"
+    """Whether the output penalty also moves the embeddings of earlier tasks."""
+
+
+class ChunkedHypernetwork:
+    """See the module's text."""
+
+    Params: ClassVar[type[Params]] = ChunkedHypernetworkParams
+    version: ClassVar[int] = 1
+    scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL})
+
+    def __init__(self, params: ChunkedHypernetworkParams, context: LearnerContext) -> None:
+        for regularizer in context.regularizers:
+            if regularizer.watches:
+                raise UnavailableError(
+                    f"{type(regularizer).__name__} watches the steps of weights, "
+                    "and a hypernetwork generates them"
+                )
+        self._params, self._context = params, context
+        self._net, self._layout = context.net, context.layout
+        self._clip = context.training.clip
+        self._sizes = [torch.Size(shape).numel() for shape in self._net.shapes.values()]
+        self._hypernetwork = Hypernetwork(params, sum(self._sizes), context.layout.num_tasks)
+        self._parameters = FlatParameters(self._hypernetwork.initial(context.generator("init")))
+        self._optimiser = Optimiser(self._parameters, context.training)
+        self._subsets = context.generator("regularized-tasks")
+        self._task_id = 0
+        self._targets: Tensor | None = None  # (t, N): the weights of earlier tasks
+        self._masks = torch.stack([self._mask(j) for j in range(context.layout.num_tasks)])
+        for regularizer in context.regularizers:
+            regularizer.begin(self._named(self._generate([0])[0]))
+
+    @property
+    def num_parameters(self) -> int:
+        """The hypernetwork with all its embeddings."""
+        return self._parameters.values.numel()
+
+    def begin_task(self, task_id: int) -> None:
+        """Remember the weights of earlier tasks; the optimiser forgets its moments."""
+        self._task_id = task_id
+        if self._context.training.optimizer_state == "reset":
+            self._optimiser.reset()
+        if task_id > 0 and self._params.beta > 0:
+            self._targets = self._generate(list(range(task_id)))
+
+    def observe(self, batch: Batch) -> Observation:
+        """One training step."""
+        self._parameters.zero_gradients()
+        subset = self._subset()
+        if self._params.look_ahead and subset:
+            weights = self._weights([self._task_id])
+            observation, gradient = self._task_gradient(batch, weights[0])
+            weights.backward(gradient[None])  # type: ignore[no-untyped-call]
+            self._add_penalty_ahead(subset)
+        else:
+            weights = self._weights([self._task_id, *subset])
+            observation, gradient = self._task_gradient(batch, weights[0])
+            pulls = self._pulls(weights[1:].detach(), subset)
+            weights.backward(torch.cat([gradient[None], pulls]))  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            if self._clip is not None:
+                self._parameters.clip_gradients(self._clip)
+            self._optimiser.step()
+        return observation
+
+    def _subset(self) -> list[int]:
+        """The earlier tasks of this step's output penalty."""
+        if self._targets is None:
+            return []
+        count, wanted = len(self._targets), self._params.regularized_tasks
+        if wanted == "all" or wanted >= count:
+            return list(range(count))
+        return torch.randperm(count, generator=self._subsets)[:wanted].tolist()
+
+    def _weights(self, task_ids: list[int]) -> Tensor:
+        """Differentiable weights (T, N) of the current task first, then of earlier ones."""
+        named = self._parameters.named
+        embeddings = named["tasks"][task_ids]
+        if self._params.old_embeddings == "frozen" and len(task_ids) > 1:
+            embeddings = torch.cat([embeddings[:1], embeddings[1:].detach()])
+        return self._hypernetwork(named, embeddings)
+
+    def _task_gradient(self, batch: Batch, weights: Tensor) -> tuple[Observation, Tensor]:
+        """The task loss with penalties on the generated weights, and its gradient (N,)."""
+        leaf = weights.detach().requires_grad_()
+        named = self._named(leaf)
+        outputs = self._net(named, batch, Context(training=True))
+        outputs = self._layout.select(outputs, batch.task_id)
+        loss = self._context.objective.losses(outputs, batch).mean()
+        total = loss
+        for regularizer in self._context.regularizers:
+            penalty = regularizer.penalty(named)
+            total = total if penalty is None else total + penalty
+        (gradient,) = torch.autograd.grad(total, leaf)
+        return Observation(loss.detach(), outputs.detach()), gradient
+
+    def _pulls(self, weights: Tensor, subset: list[int]) -> Tensor:
+        """Gradient of the output penalty with respect to the weights of earlier tasks, (|J|, N)."""
+        if not subset:
+            return weights
+        assert self._targets is not None  # the subset is one of its rows
+        every = len(subset) == len(self._targets)
+        targets = self._targets if every else self._targets[subset]
+        masks = self._masks[: len(subset)] if every else self._masks[subset]
+        return (weights - targets).mul_(masks).mul_(2 * self._params.beta / len(subset))
+
+    def _add_penalty_ahead(self, subset: list[int]) -> None:
+        """Add the gradient of the output penalty, taken after the optimiser's look-ahead."""
+        step = self._optimiser.look_ahead(self._parameters.gradients)
+        ahead = self._parameters.values + step
+        named = {n: t.requires_grad_() for n, t in self._parameters.split(ahead).items()}
+        now = self._parameters.named["tasks"].detach()[subset].requires_grad_()
+        weights = self._hypernetwork(named, now)
+        pulls = self._pulls(weights.detach(), subset)
+        trained = {n: t for n, t in named.items() if n != "tasks"}
+        *gradients, by_embedding = torch.autograd.grad(weights, [*trained.values(), now], pulls)
+        own = self._parameters.split(self._parameters.gradients)
+        for name, gradient in zip(trained, gradients, strict=True):
+            own[name] += gradient
+        if self._params.old_embeddings == "trained":
+            own["tasks"][subset] += by_embedding
+
+    def _mask(self, task_id: int) -> Tensor:
+        """1 for every weight of task `task_id`, 0 for the output rows of other tasks' heads."""
+        masks = {name: torch.ones(shape) for name, shape in self._net.shapes.items()}
+        if self._params.regularized_heads == "own":
+            for name in self._net.output_names:
+                own = masks[name][self._layout.own_rows(task_id)].clone()
+                masks[name].zero_()[self._layout.own_rows(task_id)] = own
+        return torch.cat([mask.flatten() for mask in masks.values()])
+
+    def _named(self, weights: Tensor) -> dict[str, Tensor]:
+        """Flat weights (N,) by the main net's names."""
+        parts = torch.split(weights, self._sizes)
+        shapes = self._net.shapes
+        return {n: p.view(shape) for (n, shape), p in zip(shapes.items(), parts, strict=True)}
+
+    @torch.no_grad()
+    def _generate(self, task_ids: list[int]) -> Tensor:
+        """The weights of some tasks as they are now, (T, N)."""
+        named = self._parameters.detached
+        return self._hypernetwork(named, named["tasks"][task_ids])
+
+    def end_task(self, task_id: int, data: TaskData) -> None:
+        """Regularizers consolidate on the generated weights of the task."""
+        weights = self._named(self._generate([task_id])[0])
+        generated = WeightConsolidation(weights, data, self._context, Context())
+        for regularizer in self._context.regularizers:
+            regularizer.consolidate(generated)
+
+    @torch.no_grad()
+    def predict(self, query: Query) -> Tensor:
+        """The competing outputs, with the weights of the query's task; changes no state."""
+        assert isinstance(query.task_id, int)  # the scenario gives it
+        weights = self._named(self._generate([query.task_id])[0])
+        return self._layout.select(self._net(weights, query, Context()), query.task_id)
+
+    def state(self) -> State:
+        """Parameters, moments, targets, the generator of subsets, net and regularizers."""
+        return {
+            "parameters": self._parameters.state(),
+            "optimiser": self._optimiser.state(),
+            "task_id": self._task_id,
+            "targets": self._targets,
+            "subsets": self._subsets.get_state(),
+            "net": self._net.state(),
+            "regularizers": [r.state() for r in self._context.regularizers],
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        self._parameters.restore(state["parameters"])
+        self._optimiser.restore(state["optimiser"])
+        self._task_id, self._targets = state["task_id"], state["targets"]
+        self._subsets.set_state(state["subsets"])
+        self._net.restore(state["net"])
+        for regularizer, saved in zip(
+            self._context.regularizers, state["regularizers"], strict=True
+        ):
+            regularizer.restore(saved)

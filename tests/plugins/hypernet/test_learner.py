@@ -1,0 +1,234 @@
+"""Learning with a chunked hypernetwork: the penalty's gradient against a literal version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+import torch
+import toys
+from torch import Tensor
+
+from clbench.config import Adam, Sgd, Training
+from clbench.errors import UnavailableError
+from clbench.protocols import Batch, Context, Learner, LearnerContext, Regularizer, SequenceSpec
+from clbench.randomness import generator
+from clbench.scenario import Heads, OutputLayout, Scenario
+from clbench.testing import LearnerContract
+from clbench_copytask.elman import Elman, ElmanParams
+from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
+from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
+from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
+from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
+
+SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=4)
+
+
+def _net(heads: Heads = "per-task") -> tuple[Elman, OutputLayout]:
+    layout = OutputLayout(Scenario.TASK_IL, heads, 4, 1)
+    return Elman(ElmanParams(hidden_size=4), SPEC, layout), layout
+
+
+def _params(**changes: Any) -> ChunkedHypernetworkParams:
+    values = {
+        "chunk_size": 7,
+        "hidden_sizes": (5,),
+        "task_embedding_size": 3,
+        "chunk_embedding_size": 2,
+        "beta": 3.0,
+    }
+    return ChunkedHypernetworkParams.model_validate(values | changes)
+
+
+def _learner(
+    params: ChunkedHypernetworkParams,
+    regularizers: tuple[Regularizer, ...] = (),
+    heads: Heads = "per-task",
+    **training: Any,
+) -> ChunkedHypernetwork:
+    net, layout = _net(heads)
+    values = {"iterations": 1, "learning_rate": 0.1, "optimizer": Sgd()} | training
+    context = LearnerContext(
+        net=net,
+        layout=layout,
+        objective=cast(Any, toys.Squares()),
+        training=Training.model_validate(values),
+        regularizers=regularizers,
+        generator=lambda purpose: generator(0, purpose),
+        model_seed=0,
+    )
+    return ChunkedHypernetwork(params, context)
+
+
+def _batches(task_id: int, count: int, seed: int = 0) -> list[Batch]:
+    task = toys.Echoes(toys.TwoParams(num_tasks=4)).tasks(seed, Scenario.TASK_IL)[task_id]
+    stream = task.train_stream(torch.Generator().manual_seed(task_id))
+    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+
+
+def _learn(learner: ChunkedHypernetwork, task_id: int, steps: int) -> None:
+    learner.begin_task(task_id)
+    for batch in _batches(task_id, steps):
+        learner.observe(batch)
+
+
+def _literal_step(
+    learner: ChunkedHypernetwork,
+    batch: Batch,
+    task_id: int,
+    subset: Sequence[int],
+    targets: Tensor,
+    strength: float = 0.0,
+) -> dict[str, Tensor]:
+    """Gradients of the loss of the module's text, by automatic differentiation alone."""
+    params, hypernetwork = learner._params, learner._hypernetwork
+    theta = {n: t.detach().clone().requires_grad_() for n, t in learner._parameters.named.items()}
+    weights = hypernetwork(theta, theta["tasks"][[task_id]])[0]
+    named = learner._named(weights)
+    outputs = learner._layout.select(learner._net(named, batch, Context()), task_id)
+    task_loss = toys.Squares().losses(outputs, batch).mean()
+    if strength:
+        excess = named["W_hh"] @ named["W_hh"].T - torch.eye(4)
+        task_loss = task_loss + strength * excess.square().sum()
+    task_gradients = torch.autograd.grad(task_loss, list(theta.values()), retain_graph=True)
+    total = dict(zip(theta, task_gradients, strict=True))
+    for j in subset:
+        ahead = dict(theta)
+        if params.look_ahead:
+            rate = learner._context.training.learning_rate
+            moves = zip(theta.items(), task_gradients, strict=True)
+            ahead = {n: t - rate * gradient for (n, t), gradient in moves}
+            ahead["tasks"] = theta["tasks"]
+        embedding = theta["tasks"][[j]]
+        if params.old_embeddings == "frozen":
+            embedding = embedding.detach()
+        difference = learner._named((hypernetwork(ahead, embedding) - targets[j])[0])
+        if params.regularized_heads == "own":
+            own = learner._layout.own_rows(j)
+            difference = {
+                n: d[own] if n in ("W_out", "b_out") else d for n, d in difference.items()
+            }
+        norm = torch.stack([d.square().sum() for d in difference.values()]).sum()
+        penalty = params.beta / len(subset) * norm
+        more = torch.autograd.grad(
+            penalty, list(theta.values()), retain_graph=True, allow_unused=True
+        )
+        for name, gradient in zip(theta, more, strict=True):
+            if gradient is not None:
+                total[name] = total[name] + gradient
+    return total
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"look_ahead": True},
+        {"regularized_heads": "all"},
+        {"old_embeddings": "frozen"},
+        {"look_ahead": True, "old_embeddings": "frozen", "activation": "sigmoid"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("heads", ["per-task", "shared"])
+def test_a_step_follows_the_gradient_of_the_stated_loss(
+    changes: dict[str, Any], heads: Heads
+) -> None:
+    orthogonal = Orthogonal(OrthogonalParams(strength=0.2), _net(heads)[0])
+    learner = _learner(_params(**changes), (orthogonal,), heads, learning_rate=0.002)
+    _learn(learner, 0, 3)
+    _learn(learner, 1, 3)
+    learner.begin_task(2)
+    targets = learner._generate([0, 1])[:, None]
+    for batch in _batches(2, 3):
+        expected = _literal_step(learner, batch, 2, [0, 1], targets, strength=0.2)
+        before = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
+
+        learner.observe(batch)
+
+        for name, gradient in expected.items():
+            step = learner._parameters.named[name].detach() - before[name]
+            torch.testing.assert_close(step, -0.002 * gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_the_penalty_without_look_ahead_has_no_gradient_at_the_first_step_of_a_task() -> None:
+    strong, none = _learner(_params(beta=100.0)), _learner(_params(beta=0.0))
+    for learner in (strong, none):
+        learner.begin_task(0)
+        learner.begin_task(1)
+        learner.observe(_batches(1, 1)[0])
+
+    for name, tensor in strong._parameters.named.items():
+        torch.testing.assert_close(tensor, none._parameters.named[name])
+
+
+def test_embeddings_of_later_tasks_do_not_move_and_earlier_ones_do_only_if_trained() -> None:
+    for old, moves in (("trained", True), ("frozen", False)):
+        learner = _learner(_params(old_embeddings=old), optimizer=Adam())
+        _learn(learner, 0, 2)
+        before = learner._parameters.named["tasks"].detach().clone()
+
+        _learn(learner, 1, 4)
+
+        after = learner._parameters.named["tasks"].detach()
+        assert torch.equal(after[2:], before[2:])
+        assert not torch.equal(after[1], before[1])
+        assert torch.equal(after[0], before[0]) is not moves
+
+
+def test_a_random_subset_of_earlier_tasks_is_drawn_afresh_at_each_step() -> None:
+    learner = _learner(_params(regularized_tasks=1))
+    for task_id in range(3):
+        _learn(learner, task_id, 1)
+    learner.begin_task(3)
+
+    drawn = [tuple(learner._subset()) for _ in range(300)]
+
+    assert {len(subset) for subset in drawn} == {1}
+    for j in range(3):
+        assert 70 < drawn.count((j,)) < 130  # 100 expected, standard deviation 8
+
+
+def test_a_strong_penalty_keeps_the_weights_of_earlier_tasks() -> None:
+    drift = {}
+    for beta in (0.0, 10.0):
+        learner = _learner(_params(beta=beta), optimizer=Adam(), learning_rate=0.01)
+        _learn(learner, 0, 50)
+        before = learner._generate([0])
+        _learn(learner, 1, 50)
+        drift[beta] = (learner._generate([0]) - before).norm().item()
+
+    assert drift[10.0] < 0.1 * drift[0.0]
+
+
+def test_regularizers_that_watch_steps_cannot_serve_generated_weights() -> None:
+    si = SynapticIntelligence(SynapticIntelligenceParams(), _net()[0])
+
+    with pytest.raises(UnavailableError) as caught:
+        _learner(_params(), (si,))
+
+    assert str(caught.value) == (
+        "SynapticIntelligence watches the steps of weights, and a hypernetwork generates them"
+    )
+
+
+class TestContract(LearnerContract):
+    def build(self) -> Learner:
+        net, _ = _net()
+        regularizers: tuple[Regularizer, ...] = (
+            Orthogonal(OrthogonalParams(strength=0.1), net),
+            OnlineEwc(OnlineEwcParams(ewc_lambda=1.0, fisher_samples=16), net),
+        )
+        return _learner(
+            _params(regularized_tasks=1), regularizers, optimizer=Adam(), clip_grad_norm=1.0
+        )
+
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        return _batches(task_id, count)
+
+
+class TestContractWithLookAhead(TestContract):
+    def build(self) -> Learner:
+        return _learner(_params(look_ahead=True), optimizer=Adam())

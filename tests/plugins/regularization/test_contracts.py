@@ -1,0 +1,118 @@
+"""Learner and regularizers keep what learners and regularizers promise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+import toys
+from torch import Tensor
+
+from clbench.config import Training
+from clbench.protocols import (
+    Batch,
+    Learner,
+    LearnerContext,
+    NamedTensors,
+    Regularizer,
+    SequenceSpec,
+    WatchesStep,
+    WatchesTaskGradient,
+)
+from clbench.randomness import generator
+from clbench.scenario import OutputLayout, Scenario
+from clbench.testing import LearnerContract, RegularizerContract
+from clbench_copytask.elman import Elman, ElmanParams
+from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
+from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
+from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
+from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
+
+LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 3, 1)
+SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=3)
+NET = Elman(ElmanParams(hidden_size=4), SPEC, LAYOUT)
+
+
+class _Consolidation:
+    """Gradients drawn at random; only their squares matter."""
+
+    num_samples = 8
+
+    def __init__(self, params: NamedTensors) -> None:
+        self.params = params
+
+    def batches(self, num_samples: int) -> list[Batch]:
+        return [Batch(inputs=torch.zeros(8, 1), targets=torch.zeros(8, 1), task_id=0)]
+
+    def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        drawing = torch.Generator().manual_seed(0)
+        return {n: torch.rand(t.shape, generator=drawing) for n, t in self.params.items()}
+
+
+class _OnElman(RegularizerContract):
+    def params(self, seed: int) -> dict[str, Tensor]:
+        return NET.initial(torch.Generator().manual_seed(seed))
+
+    def learn(self, regularizer: Regularizer, params: dict[str, Tensor]) -> None:
+        down = {name: -tensor for name, tensor in params.items()}
+        if "task-gradient" in regularizer.watches:
+            cast(WatchesTaskGradient, regularizer).after_task_gradient(params, down)
+        if "step" in regularizer.watches:
+            cast(WatchesStep, regularizer).after_step(params, down)
+        regularizer.consolidate(cast(Any, _Consolidation(params)))
+
+
+class TestOnlineEwc(_OnElman):
+    def build(self) -> Regularizer:
+        return OnlineEwc(OnlineEwcParams(ewc_lambda=10.0, gamma=0.9), NET)
+
+
+class TestSi(_OnElman):
+    def build(self) -> Regularizer:
+        return SynapticIntelligence(SynapticIntelligenceParams(), NET)
+
+
+class TestSiOverTotalSteps(_OnElman):
+    def build(self) -> Regularizer:
+        return SynapticIntelligence(SynapticIntelligenceParams(path="total-step"), NET)
+
+
+class TestOrthogonal(_OnElman):
+    has_anchor = False
+
+    def build(self) -> Regularizer:
+        return Orthogonal(OrthogonalParams(strength=1.0), NET)
+
+
+class TestFineTuning(LearnerContract):
+    def regularizers(self) -> tuple[Regularizer, ...]:
+        return ()
+
+    def build(self) -> Learner:
+        context = LearnerContext(
+            net=NET,
+            layout=LAYOUT,
+            objective=cast(Any, toys.Squares()),
+            training=Training(iterations=1, learning_rate=0.01, clip_grad_norm=1.0),
+            regularizers=self.regularizers(),
+            generator=lambda purpose: generator(0, purpose),
+            model_seed=0,
+        )
+        return FineTuning(FineTuningParams(), context)
+
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        task = toys.Echoes(toys.TwoParams()).tasks(0, Scenario.TASK_IL)[task_id]
+        stream = task.train_stream(torch.Generator().manual_seed(task_id))
+        return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+
+
+class TestFineTuningWithAllRegularizers(TestFineTuning):
+    def regularizers(self) -> tuple[Regularizer, ...]:
+        return (
+            Orthogonal(OrthogonalParams(strength=0.1), NET),
+            OnlineEwc(OnlineEwcParams(ewc_lambda=10.0, gamma=0.9, fisher_samples=20), NET),
+            SynapticIntelligence(SynapticIntelligenceParams(), NET),
+            SynapticIntelligence(SynapticIntelligenceParams(path="total-step"), NET),
+        )
