@@ -68,6 +68,13 @@ class FineTuning:
         """All weights of the main net."""
         return self._parameters.values.numel()
 
+    def forward_context(self, task_id: int | Tensor | None, training: bool) -> Context:
+        """What a forward pass on samples of a task depends on besides weights and inputs.
+
+        Learners that change the pass with the task override this.
+        """
+        return Context(training=training)
+
     def begin_task(self, task_id: int) -> None:
         """A task starts; the optimiser forgets its moments unless they are kept."""
         if self._context.training.optimizer_state == "reset":
@@ -77,7 +84,8 @@ class FineTuning:
         """One training step."""
         parameters = self._parameters
         parameters.zero_gradients()
-        outputs = self._net(parameters.named, batch, Context(training=True))
+        context = self.forward_context(batch.task_id, training=True)
+        outputs = self._net(parameters.named, batch, context)
         outputs = self._layout.select(outputs, batch.task_id)
         loss = self._context.objective.losses(outputs, batch).mean()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -115,14 +123,16 @@ class FineTuning:
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate."""
         weights = self._parameters.detached
-        consolidation = WeightConsolidation(weights, data, self._context, Context())
+        context = self.forward_context(task_id, training=False)
+        consolidation = WeightConsolidation(weights, data, self._context, context)
         for regularizer in self._regularizers:
             regularizer.consolidate(consolidation)
 
     @torch.no_grad()
     def predict(self, query: Query) -> Tensor:
         """The competing outputs; changes no state."""
-        outputs = self._net(self._parameters.detached, query, Context())
+        context = self.forward_context(query.task_id, training=False)
+        outputs = self._net(self._parameters.detached, query, context)
         return self._layout.select(outputs, query.task_id)
 
     def state(self) -> State:
