@@ -351,11 +351,46 @@ class Observation:
     outputs: Tensor
 
 
+class NetBuilder(Protocol):
+    """Makes a net of the suite's model."""
+
+    def __call__(
+        self, spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]
+    ) -> MainNet:
+        """The net, with `changes` of the model's parameters."""
+
+
+@runtime_checkable
+class Distillable(Protocol):
+    """An objective whose outputs can be taught by those of another net."""
+
+    def replay_window(self, inputs: Tensor) -> tuple[slice | None, Tensor | None]:
+        """What is scored of inputs ``(S, B, F)`` that come without targets.
+
+        Returns:
+            The smallest window that covers all scored steps, and a mask ``(W, B)`` of the scored
+            ones (None: all are); None and None where samples have no time.
+        """
+
+    def distillation_losses(
+        self, outputs: Tensor, taught: Tensor, temperature: float, mask: Tensor | None
+    ) -> Tensor:
+        """The loss of each sample, ``(B,)``: outputs against softened outputs of a teacher.
+
+        Args:
+            outputs: ``(W, B, n)`` or ``(B, n)``.
+            taught: Of the teacher, of the same shape.
+            temperature: Divides both; the loss is multiplied by its square.
+            mask: ``(W, B)``, the scored steps; None: all.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerContext:
     """What a learner is built from.
 
     Attributes:
+        spec: What the tasks give.
         net: The main net, a function of its parameters.
         layout: Which outputs belong to which task.
         objective: Loss and score of the tasks.
@@ -364,8 +399,12 @@ class LearnerContext:
         generator: A generator for a purpose, such as ``generator("init")``; equal purposes give
             equal draws, different purposes independent ones.
         model_seed: The seed itself, for sources that specify their draws by it.
+        build_net: Makes another net of the suite's model, for other inputs and outputs, with some
+            of its parameters changed: ``build_net(spec, layout, {"task_input": True})``.
+        build_regularizers: Makes the suite's regularizers anew, for another net.
     """
 
+    spec: SequenceSpec
     net: MainNet
     layout: OutputLayout
     objective: Objective
@@ -373,6 +412,8 @@ class LearnerContext:
     regularizers: tuple[Regularizer, ...]
     generator: Callable[[str], torch.Generator]
     model_seed: int
+    build_net: NetBuilder
+    build_regularizers: Callable[[MainNet], tuple[Regularizer, ...]]
 
 
 class Learner(Protocol):

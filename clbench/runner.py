@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -31,6 +31,7 @@ from clbench.protocols import (
     Observation,
     Query,
     Regularizer,
+    SequenceSpec,
     Tally,
     Task,
     TaskFamily,
@@ -134,24 +135,35 @@ class _Run:
         self.layout = OutputLayout(
             config.scenario, config.heads, spec.num_tasks, spec.outputs_per_task
         )
-        self.net = self._build("model", config.model, spec, self.layout)
+        self.net = self._net(spec, self.layout, {})
 
     def _build(self, kind: Kind, choice: Choice, *arguments: object) -> Any:
         loaded = self.registry.find(kind, choice.name).load()
         return loaded(read(loaded.Params, choice.params), *arguments)
 
+    def _net(self, spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
+        model = self.config.model
+        params = {**model.params, **changes}
+        net: MainNet = self._build(
+            "model", model.model_copy(update={"params": params}), spec, layout
+        )
+        return net
+
+    def _regularizers(self, net: MainNet) -> tuple[Regularizer, ...]:
+        return tuple(self._build("regularizer", choice, net) for choice in self.config.regularizers)
+
     def learner(self, *purpose: str | int) -> Learner:
         """A fresh learner, whose draws are those of `purpose`."""
         config = self.config
-        regularizers: tuple[Regularizer, ...] = tuple(
-            self._build("regularizer", choice, self.net) for choice in config.regularizers
-        )
         context = LearnerContext(
+            spec=self.family.spec,
             net=self.net,
             layout=self.layout,
             objective=self.family.objective,
             training=config.training,
-            regularizers=regularizers,
+            regularizers=self._regularizers(self.net),
+            build_net=self._net,
+            build_regularizers=self._regularizers,
             generator=lambda name: generator(config.seed, *purpose, name),
             model_seed=config.seed,
         )

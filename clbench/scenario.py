@@ -55,33 +55,41 @@ class OutputLayout:
         heads: ``per-task``: a block of rows for each task; ``shared``: one block for all.
         num_tasks: K.
         outputs_per_task: Rows of one block.
+        extra_outputs: Rows behind those of the tasks, which never compete (the latent variables
+            of a net that is an encoder too).
     """
 
     scenario: Scenario
     heads: Heads
     num_tasks: int
     outputs_per_task: int
+    extra_outputs: int = 0
+
+    @property
+    def num_task_outputs(self) -> int:
+        """Rows that serve tasks."""
+        return self.outputs_per_task * (self.num_tasks if self.heads == "per-task" else 1)
 
     @property
     def num_outputs(self) -> int:
         """Rows of the output layer."""
-        return self.outputs_per_task * (self.num_tasks if self.heads == "per-task" else 1)
+        return self.num_task_outputs + self.extra_outputs
 
     def own_rows(self, task_id: int) -> slice:
-        """The rows that were added for task `task_id`; all of them where heads are shared."""
+        """The rows that were added for task `task_id`; those of all where heads are shared."""
         if self.heads == "shared":
-            return slice(0, self.num_outputs)
+            return slice(0, self.num_task_outputs)
         n = self.outputs_per_task
         return slice(task_id * n, (task_id + 1) * n)
 
     def rows(self, task_id: int | None) -> slice:
         """The rows that compete on a sample of task `task_id` (None: the id is withheld).
 
-        task-il: the task's own rows. class-il: the rows of all tasks up to `task_id`, all rows
-        where it is withheld. domain-il and task-free: all rows.
+        task-il: the task's own rows. class-il: the rows of all tasks up to `task_id`, all tasks'
+        rows where it is withheld. domain-il and task-free: all tasks' rows.
         """
         if task_id is None or self.heads == "shared":
-            return slice(0, self.num_outputs)
+            return slice(0, self.num_task_outputs)
         if self.scenario is Scenario.CLASS_IL:
             return slice(0, self.own_rows(task_id).stop)
         return self.own_rows(task_id)
@@ -101,6 +109,7 @@ class OutputLayout:
             if rows == slice(0, self.num_outputs):
                 return outputs
             return outputs[..., rows]
+        outputs = outputs[..., : self.num_task_outputs]
         if self.heads == "shared" or self.scenario is Scenario.CLASS_IL:
             return outputs
         lead, n = outputs.shape[:-1], self.outputs_per_task

@@ -16,7 +16,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"config", "registry"},
     {"records", "protocols", "yaml12"},
     {"suite", "store", "published", "randomness"},
-    {"matrix", "optimisation", "sample_gradients", "mixing"},
+    {"matrix", "batching", "optimisation", "sample_gradients", "mixing"},
     {"executor", "provenance", "gate", "tables"},
     {"runner", "render", "progress", "testing"},
     {"local"},

@@ -377,3 +377,15 @@ def config(
         "plugins": {"toys": "0.1"},
     }
     return CellConfig(**(values | changes))
+
+
+def context(**values: Any) -> LearnerContext:
+    """A learner's context for tests; defaults serve learners that do not ask for these things."""
+    fill: dict[str, Any] = {
+        "spec": SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=3),
+        "model_seed": 0,
+        "regularizers": (),
+        "build_net": None,
+        "build_regularizers": lambda net: (),
+    }
+    return LearnerContext(**(fill | values))

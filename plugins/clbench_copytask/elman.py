@@ -18,7 +18,7 @@ time steps, and outputs are computed only where they are wanted. ``tanh(a)`` is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import PositiveInt
@@ -41,6 +41,9 @@ class ElmanParams(Params):
     """Whether a one-hot vector of the task is appended to the input of every time step."""
     orthogonal_init: bool = False
     """Whether the recurrent weights start as a random orthogonal matrix."""
+    recurrent_init: Literal["fan-in", "hidden-size"] = "fan-in"
+    """Bound of the uniform initialisation: 1/sqrt(fan-in) of each weight, or 1/sqrt(H) of all but
+    the output layer, as in `torch.nn.RNN`."""
 
 
 class Activity(NamedTuple):
@@ -83,9 +86,14 @@ class Elman:
         }
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights and biases uniform in ±1/sqrt(fan-in of the weight); W_hh maybe orthogonal."""
-        orthogonal = self.recurrent_blocks if self._params.orthogonal_init else {}
-        return initial_parameters(self.shapes, orthogonal, generator)
+        """Weights and biases uniform as `recurrent_init` says; W_hh maybe orthogonal."""
+        params = self._params
+        return initial_parameters(
+            self.shapes,
+            orthogonal_blocks=self.recurrent_blocks if params.orthogonal_init else {},
+            fan_in=params.hidden_size if params.recurrent_init == "hidden-size" else None,
+            generator=generator,
+        )
 
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
         """Logits of the wanted steps, ``(W, B, num_outputs)``."""
@@ -237,7 +245,7 @@ def _backward(
 
 
 class _ElmanFunction(torch.autograd.Function):
-    """The net as one differentiable operation; no gradient with respect to inputs or gains."""
+    """The net as one differentiable operation; no gradient with respect to gains."""
 
     @staticmethod
     def forward(
@@ -267,8 +275,13 @@ class _ElmanFunction(torch.autograd.Function):
             W_hh = torch.mm(da_h[1:].view(-1, H).t(), h[:-1].view(-1, H))
         else:
             W_hh = torch.zeros_like(tensors[2])
+        d_inputs = None
+        if ctx.needs_input_grad[0]:
+            d_inputs = torch.zeros_like(inputs)
+            d_inputs[:stop] = torch.mm(flat_h, tensors[0]).view(stop, *inputs.shape[1:])
         return (
-            *(None, None, None, None),
+            d_inputs,
+            *(None, None, None),
             torch.mm(flat_h.t(), inputs[:stop].reshape(flat_h.shape[0], -1)),
             b_h,
             W_hh,

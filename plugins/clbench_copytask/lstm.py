@@ -14,7 +14,7 @@ penalty act on each of the four gate blocks of W_hh by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -36,6 +36,9 @@ class LstmParams(Params):
     """Whether a one-hot vector of the task is appended to the input of every time step."""
     orthogonal_init: bool = False
     """Whether each gate block of the recurrent weights starts as a random orthogonal matrix."""
+    recurrent_init: Literal["fan-in", "hidden-size"] = "fan-in"
+    """Bound of the uniform initialisation: 1/sqrt(fan-in) of each weight, or 1/sqrt(H) of all but
+    the output layer, as in `torch.nn.RNN`."""
 
 
 class Lstm:
@@ -66,9 +69,14 @@ class Lstm:
         }
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights and biases uniform in ±1/sqrt(fan-in of the weight); W_hh maybe orthogonal."""
-        orthogonal = self.recurrent_blocks if self._params.orthogonal_init else {}
-        return initial_parameters(self.shapes, orthogonal, generator)
+        """Weights and biases uniform as `recurrent_init` says; W_hh maybe orthogonal."""
+        params = self._params
+        return initial_parameters(
+            self.shapes,
+            orthogonal_blocks=self.recurrent_blocks if params.orthogonal_init else {},
+            fan_in=params.hidden_size if params.recurrent_init == "hidden-size" else None,
+            generator=generator,
+        )
 
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
         """Logits of the wanted steps, ``(W, B, num_outputs)``."""

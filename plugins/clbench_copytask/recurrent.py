@@ -14,6 +14,7 @@ from clbench.protocols import Query
 def initial_parameters(
     shapes: Mapping[str, tuple[int, ...]],
     orthogonal_blocks: Mapping[str, int],
+    fan_in: int | None,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Weights, each followed by its bias, uniform in ±1/sqrt(fan-in) of the weight.
@@ -22,13 +23,15 @@ def initial_parameters(
         shapes: Weight and bias in turn.
         orthogonal_blocks: Weights that become random orthogonal matrices afterwards, with the
             number of square blocks stacked in each; every block is orthogonal by itself.
+        fan_in: What is taken for the fan-in of all but the output layer; None: the true one. (The
+            output layer's is the hidden size anyway.)
         generator: Source of all draws, taken in the order of `shapes`.
     """
     drawn: dict[str, Tensor] = {}
     bound = 0.0
     for name, shape in shapes.items():
         if len(shape) == 2:
-            bound = 1.0 / math.sqrt(shape[1])
+            bound = 1.0 / math.sqrt(fan_in or shape[1])
         drawn[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
     for name, blocks in orthogonal_blocks.items():
         for block in drawn[name].chunk(blocks):

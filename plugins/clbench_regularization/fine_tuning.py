@@ -91,14 +91,17 @@ class FineTuning:
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._show_task_gradient()
-        penalties = [
-            p for r in self._regularizers if (p := r.penalty(parameters.named)) is not None
-        ]
+        penalties = self.penalties(parameters.named)
         if penalties:
             torch.stack(penalties).sum().backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._step()
         return Observation(loss.detach(), outputs.detach())
+
+    def penalties(self, weights: NamedTensors) -> list[Tensor]:
+        """The terms that are added to the task loss, each ``()``; learners may add their own."""
+        terms = (regularizer.penalty(weights) for regularizer in self._regularizers)
+        return [term for term in terms if term is not None]
 
     def _show_task_gradient(self) -> None:
         if self._gradient_watchers:

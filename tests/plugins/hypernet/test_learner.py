@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clbench.config import Adam, Sgd, Training
 from clbench.errors import UnavailableError
-from clbench.protocols import Batch, Context, Learner, LearnerContext, Regularizer, SequenceSpec
+from clbench.protocols import Batch, Context, Learner, Regularizer, SequenceSpec
 from clbench.randomness import generator
 from clbench.scenario import Heads, OutputLayout, Scenario
 from clbench.testing import LearnerContract
@@ -50,14 +50,13 @@ def _learner(
 ) -> ChunkedHypernetwork:
     net, layout = _net(heads)
     values = {"iterations": 1, "learning_rate": 0.1, "optimizer": Sgd()} | training
-    context = LearnerContext(
+    context = toys.context(
         net=net,
         layout=layout,
         objective=cast(Any, toys.Squares()),
         training=Training.model_validate(values),
         regularizers=regularizers,
         generator=lambda purpose: generator(0, purpose),
-        model_seed=0,
     )
     return ChunkedHypernetwork(params, context)
 

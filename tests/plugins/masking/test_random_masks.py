@@ -58,14 +58,13 @@ def test_masks_of_seed_42_are_those_of_the_source() -> None:
 def _context(
     net: MainNet, *regularizers: Regularizer, training: Training | None = None
 ) -> LearnerContext:
-    return LearnerContext(
+    return toys.context(
         net=net,
         layout=LAYOUT,
         objective=cast(Any, toys.Squares()),
         training=training or Training(iterations=1, learning_rate=0.1, optimizer=Sgd()),
         regularizers=regularizers,
         generator=lambda purpose: generator(0, purpose),
-        model_seed=0,
     )
 
 

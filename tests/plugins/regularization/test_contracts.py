@@ -14,7 +14,6 @@ from clbench.config import Training
 from clbench.protocols import (
     Batch,
     Learner,
-    LearnerContext,
     NamedTensors,
     Regularizer,
     SequenceSpec,
@@ -91,14 +90,13 @@ class TestFineTuning(LearnerContract):
         return ()
 
     def build(self) -> Learner:
-        context = LearnerContext(
+        context = toys.context(
             net=NET,
             layout=LAYOUT,
             objective=cast(Any, toys.Squares()),
             training=Training(iterations=1, learning_rate=0.01, clip_grad_norm=1.0),
             regularizers=self.regularizers(),
             generator=lambda purpose: generator(0, purpose),
-            model_seed=0,
         )
         return FineTuning(FineTuningParams(), context)
 

@@ -65,14 +65,13 @@ def _context(*regularizers: Any, **training: Any) -> LearnerContext:
     family = toys.Pictures(toys.TwoParams())
     net: Any = toys.Linear(toys.NoParams(), family.spec, LAYOUT)
     values = {"iterations": 1, "learning_rate": 0.5, "optimizer": Sgd()} | training
-    return LearnerContext(
+    return toys.context(
         net=net,
         layout=LAYOUT,
         objective=toys.CrossEntropy(),
         training=Training.model_validate(values),
         regularizers=regularizers,
         generator=lambda purpose: generator(0, purpose),
-        model_seed=0,
     )
 
 

@@ -1,0 +1,105 @@
+"""Coresets: a few stored inputs per task, rehearsed by distillation.
+
+After each task ``coreset_size`` random training inputs are stored, without targets. While a later
+task is learnt, ``replay_batch_size`` stored inputs are drawn at each step, with replacement within
+each task; the net as it was when the task began says what they should give (see
+`clbench_replay.distillation` for the loss).
+
+Departures from the source (Ehret et al. 2021):
+
+1. The source keeps 200 further output rows for latent variables that coresets do not use; here
+   there are none.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from clbench.params import Params
+from clbench.protocols import Context, LearnerContext, NamedTensors, State, TaskData
+from clbench.scenario import Scenario
+from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
+
+from .distillation import copied, distillation, require_distillable, share_out, teach
+
+
+class CoresetsParams(Params):
+    """Parameters of coresets."""
+
+    coreset_size: PositiveInt = 100
+    """Inputs stored of each task."""
+    distillation_strength: NonNegativeFloat = 1.0
+    """Factor of the distillation loss."""
+    temperature: PositiveFloat = 2.0
+    """T of the distillation loss."""
+    replay_batch_size: PositiveInt = 128
+    """Inputs rehearsed at each step, all earlier tasks together."""
+
+
+class Coresets(FineTuning):
+    """The plain learner with a memory; see the module's text."""
+
+    Params: ClassVar[type[Params]] = CoresetsParams
+    version: ClassVar[int] = 1
+    scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL})
+
+    def __init__(self, params: CoresetsParams, context: LearnerContext) -> None:
+        super().__init__(FineTuningParams(), context)
+        self._params = params
+        self._objective = require_distillable(context.objective)
+        self._axis = 1 if context.spec.kind == "sequence" else 0  # of samples
+        self._drawing = context.generator("replay")
+        self._stored: list[Tensor] = []
+        self._former: dict[str, Tensor] = {}
+
+    def begin_task(self, task_id: int) -> None:
+        """Keep the net as it is, to be taught by it."""
+        super().begin_task(task_id)
+        self._former = copied(self._parameters.detached)
+
+    def penalties(self, weights: NamedTensors) -> list[Tensor]:
+        """Those of the regularizers, and the distillation loss."""
+        terms = super().penalties(weights)
+        if self._stored and self._params.distillation_strength:
+            terms.append(self._params.distillation_strength * self._distillation(weights))
+        return terms
+
+    def _distillation(self, weights: NamedTensors) -> Tensor:
+        size, stored = self._params.replay_batch_size, self._stored
+        shares = share_out(size, len(stored), self._drawing)
+        drawn = [
+            inputs.index_select(self._axis, self._draw(inputs.shape[self._axis], n))
+            for inputs, n in zip(stored, shares.tolist(), strict=True)
+        ]
+        inputs = torch.cat(drawn, dim=self._axis)
+        lesson = teach(inputs, shares, self._net, self._former, self._layout, self._objective)
+        outputs = self._net(weights, lesson.query, Context(training=True))
+        outputs = self._layout.select(outputs, lesson.query.task_id)
+        return distillation(outputs, lesson, self._objective, self._params.temperature)
+
+    def _draw(self, size: int, count: int) -> Tensor:
+        return torch.randint(size, (count,), generator=self._drawing)
+
+    def end_task(self, task_id: int, data: TaskData) -> None:
+        """Store inputs of the task."""
+        super().end_task(task_id, data)
+        batches = data.batches(self._params.coreset_size)
+        self._stored.append(torch.cat([batch.inputs for batch in batches], dim=self._axis))
+
+    def state(self) -> State:
+        """The plain learner's, with the stored inputs and the former net."""
+        return super().state() | {
+            "stored": list(self._stored),
+            "former": dict(self._former),
+            "drawing": self._drawing.get_state(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        super().restore(state)
+        self._stored, self._former = list(state["stored"]), dict(state["former"])
+        self._drawing.set_state(state["drawing"])

@@ -1,0 +1,261 @@
+"""Generative replay through feedback (van de Ven & Tolias 2018; as in Ehret et al. 2021).
+
+The main net is also the encoder of a variational autoencoder: behind its heads it has 2 d further
+outputs per time step, ``mu_t`` and ``log sigma_t^2`` of a latent ``z_t = mu_t + sigma_t * eps_t``.
+A second net of the same model, the decoder, gets the latents and a one-hot vector of the task at
+every time step and returns logits of the inputs. While task t is learnt the loss is::
+
+    L_task + sum of regularizers(main net) + sum of regularizers(decoder)
+      + reconstruction_strength * rec + prior_strength * KL
+      + distillation_strength * sum over j < t of mean D_j
+
+* ``rec``: binary cross-entropy of the decoder's logits and the inputs, summed over all time steps
+  and channels; ``KL = 1/2 sum(-1 + (sigma^2 + mu^2)/s^2 + ln s^2 - ln sigma^2)`` with the prior's
+  standard deviation s. Both are means over the current batch and, for t > 0, the replayed inputs.
+* D: see `clbench_replay.distillation`. Replayed inputs are the probabilities that the decoder, as
+  it was when the task began, gives for latents drawn from the prior; they are not made binary.
+
+One optimiser trains both nets.
+
+Departures from the source:
+
+1. Regularizers act on both nets; those with a memory of earlier tasks never consolidate on the
+   decoder, so they act on the main net only. The source knows the orthogonal penalty only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from clbench.errors import UnavailableError
+from clbench.optimisation import FlatParameters, Optimiser
+from clbench.params import Params
+from clbench.protocols import (
+    Batch,
+    Context,
+    LearnerContext,
+    NamedTensors,
+    Observation,
+    Query,
+    SequenceSpec,
+    State,
+    TaskData,
+)
+from clbench.sample_gradients import WeightConsolidation
+from clbench.scenario import OutputLayout, Scenario
+
+from .distillation import Lesson, copied, distillation, require_distillable, share_out, teach
+
+
+class GenerativeReplayParams(Params):
+    """Parameters of generative replay."""
+
+    latent_size: PositiveInt = 100
+    """Latent variables d per time step."""
+    latent_std: PositiveFloat = 1.0
+    """Standard deviation s of the prior."""
+    reconstruction_strength: NonNegativeFloat = 1.0
+    """Factor of the reconstruction loss."""
+    prior_strength: NonNegativeFloat = 1.0
+    """Factor of the divergence from the prior."""
+    distillation_strength: NonNegativeFloat = 1.0
+    """Factor of the distillation loss."""
+    temperature: PositiveFloat = 2.0
+    """T of the distillation loss."""
+    replay_batch_size: PositiveInt = 128
+    """Inputs rehearsed at each step, all earlier tasks together."""
+    decoder_hidden_size: PositiveInt = 256
+    """Hidden units of the decoder."""
+
+
+class GenerativeReplay:
+    """See the module's text."""
+
+    Params: ClassVar[type[Params]] = GenerativeReplayParams
+    version: ClassVar[int] = 1
+    scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL})
+
+    def __init__(self, params: GenerativeReplayParams, context: LearnerContext) -> None:
+        spec, layout = context.spec, context.layout
+        if spec.kind != "sequence":
+            raise UnavailableError(f"generative replay is defined for sequences, not {spec.kind}")
+        (features,) = spec.input_shape
+        self._params, self._context = params, context
+        self._objective = require_distillable(context.objective)
+        d, K = params.latent_size, layout.num_tasks
+        self._layout = OutputLayout(
+            layout.scenario, layout.heads, K, layout.outputs_per_task, extra_outputs=2 * d
+        )
+        self._net = context.build_net(spec, self._layout, {})
+        self._decoder = context.build_net(
+            SequenceSpec(kind="sequence", input_shape=(d,), outputs_per_task=features, num_tasks=K),
+            OutputLayout(layout.scenario, "shared", K, features),
+            {
+                "hidden_size": params.decoder_hidden_size,
+                "task_input": True,
+                "recurrent_init": "hidden-size",
+            },
+        )
+        main = self._net.initial(context.generator("init"))
+        decoder = self._decoder.initial(context.generator("decoder-init"))
+        self._parameters = FlatParameters(
+            {f"main.{name}": tensor for name, tensor in main.items()}
+            | {f"decoder.{name}": tensor for name, tensor in decoder.items()}
+        )
+        self._optimiser = Optimiser(self._parameters, context.training)
+        self._noise = context.generator("latent-noise")
+        self._drawing = context.generator("replay")
+        self._regularizers = context.build_regularizers(self._net)
+        self._decoder_regularizers = context.build_regularizers(self._decoder)
+        if any(regularizer.watches for regularizer in self._regularizers):
+            raise UnavailableError("generative replay shows its steps to no regularizer")
+        weights = self._parameters.detached
+        for regularizer in self._regularizers:
+            regularizer.begin(_part(weights, "main"))
+        for regularizer in self._decoder_regularizers:
+            regularizer.begin(_part(weights, "decoder"))
+        self._task_id = 0
+        self._former: dict[str, Tensor] = {}
+        self._steps = 0  # of a sequence, learnt from the first batch
+
+    @property
+    def num_parameters(self) -> int:
+        """Main net and decoder."""
+        return self._parameters.values.numel()
+
+    def begin_task(self, task_id: int) -> None:
+        """Keep both nets as they are, to be taught by them."""
+        if self._context.training.optimizer_state == "reset":
+            self._optimiser.reset()
+        self._task_id = task_id
+        self._former = copied(self._parameters.detached)
+
+    def observe(self, batch: Batch) -> Observation:
+        """One training step."""
+        self._parameters.zero_gradients()
+        self._steps = batch.inputs.shape[0]
+        weights = self._parameters.named
+        main, decoder = _part(weights, "main"), _part(weights, "decoder")
+        assert isinstance(batch.task_id, int)  # the scenario gives it, and tasks are not mixed
+        B = batch.inputs.shape[1]
+        lesson = self._lesson() if self._task_id > 0 else None
+        inputs, task_ids = batch.inputs, torch.full((B,), batch.task_id)
+        if lesson is not None:
+            assert isinstance(lesson.query.task_id, Tensor)
+            inputs = torch.cat([inputs, lesson.query.inputs], dim=1)
+            task_ids = torch.cat([task_ids, lesson.query.task_id])
+        everything = Query(inputs=inputs, task_id=task_ids, window=slice(0, self._steps))
+        encoded = self._net(main, everything, Context(training=True))  # (S, B + n, outputs)
+
+        outputs = self._layout.select(encoded[batch.window, :B], batch.task_id)
+        loss = self._context.objective.losses(outputs, batch).mean()
+        total = loss + self._autoencoder_loss(encoded, everything, decoder)
+        if lesson is not None and self._params.distillation_strength:
+            replayed = encoded[lesson.query.window, B:]
+            replayed = self._layout.select(replayed, lesson.query.task_id)
+            taught = distillation(replayed, lesson, self._objective, self._params.temperature)
+            total = total + self._params.distillation_strength * taught
+        for regularizers, part in (
+            (self._regularizers, main),
+            (self._decoder_regularizers, decoder),
+        ):
+            for regularizer in regularizers:
+                penalty = regularizer.penalty(part)
+                total = total if penalty is None else total + penalty
+        total.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            if self._context.training.clip is not None:
+                self._parameters.clip_gradients(self._context.training.clip)
+            self._optimiser.step()
+        return Observation(loss.detach(), outputs.detach())
+
+    def _autoencoder_loss(self, encoded: Tensor, query: Query, decoder: NamedTensors) -> Tensor:
+        """Reconstruction and prior terms, mean over all samples, ``()``."""
+        d, params = self._params.latent_size, self._params
+        mean, log_variance = encoded[..., -2 * d : -d], encoded[..., -d:]
+        noise = torch.empty_like(mean).normal_(generator=self._noise)
+        latent = mean + (0.5 * log_variance).exp() * noise
+        decoded = self._decoder(
+            decoder,
+            Query(inputs=latent, task_id=query.task_id, window=query.window),
+            Context(training=True),
+        )
+        n = query.inputs.shape[1]
+        reconstruction = binary_cross_entropy_with_logits(decoded, query.inputs, reduction="sum")
+        prior = params.latent_std**2
+        spread = (log_variance.exp() + mean.square()) / prior + math.log(prior) - log_variance - 1
+        divergence = 0.5 * spread.sum()
+        weighed = params.reconstruction_strength * reconstruction
+        return (weighed + params.prior_strength * divergence) / n
+
+    def _lesson(self) -> Lesson:
+        """Inputs that the former decoder makes up, with what the former net says of them."""
+        params = self._params
+        shares = share_out(params.replay_batch_size, self._task_id, self._drawing)
+        task_ids = torch.repeat_interleave(shares)
+        latent = torch.empty(self._steps, params.replay_batch_size, params.latent_size)
+        latent.normal_(0.0, params.latent_std, generator=self._drawing)
+        query = Query(inputs=latent, task_id=task_ids, window=slice(0, self._steps))
+        with torch.no_grad():
+            logits = self._decoder(_part(self._former, "decoder"), query, Context())
+            inputs = logits.sigmoid()
+        former = _part(self._former, "main")
+        return teach(inputs, shares, self._net, former, self._layout, self._objective)
+
+    def end_task(self, task_id: int, data: TaskData) -> None:
+        """Regularizers consolidate on the main net."""
+        weights = _part(self._parameters.detached, "main")
+        context = replace(self._context, net=self._net, layout=self._layout)
+        consolidation = WeightConsolidation(weights, data, context, Context())
+        for regularizer in self._regularizers:
+            regularizer.consolidate(consolidation)
+
+    @torch.no_grad()
+    def predict(self, query: Query) -> Tensor:
+        """The competing outputs of the main net; changes no state."""
+        weights = _part(self._parameters.detached, "main")
+        return self._layout.select(self._net(weights, query, Context()), query.task_id)
+
+    def state(self) -> State:
+        """Weights, moments, former nets, generators, states of nets and regularizers."""
+        return {
+            "parameters": self._parameters.state(),
+            "optimiser": self._optimiser.state(),
+            "task_id": self._task_id,
+            "steps": self._steps,
+            "former": dict(self._former),
+            "noise": self._noise.get_state(),
+            "drawing": self._drawing.get_state(),
+            "nets": [self._net.state(), self._decoder.state()],
+            "regularizers": [regularizer.state() for regularizer in self._regularizers],
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        self._parameters.restore(state["parameters"])
+        self._optimiser.restore(state["optimiser"])
+        self._task_id, self._steps = state["task_id"], state["steps"]
+        self._former = dict(state["former"])
+        self._noise.set_state(state["noise"])
+        self._drawing.set_state(state["drawing"])
+        for net, saved in zip((self._net, self._decoder), state["nets"], strict=True):
+            net.restore(saved)
+        for regularizer, saved in zip(self._regularizers, state["regularizers"], strict=True):
+            regularizer.restore(saved)
+
+
+def _part(weights: NamedTensors, net: str) -> dict[str, Tensor]:
+    """The weights of one of the two nets, by the net's own names."""
+    prefix = f"{net}."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
