@@ -25,6 +25,7 @@ from clbench.protocols import (
     Batch,
     Context,
     LearnerContext,
+    NamedTensors,
     Observation,
     Query,
     State,

@@ -1,0 +1,241 @@
+"""Coresets and generative replay, step by step against literal versions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import toys
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from clbench.config import Adam, Sgd, Training
+from clbench.protocols import Batch, Context, Learner, LearnerContext, MainNet, Query, SequenceSpec
+from clbench.randomness import generator
+from clbench.scenario import OutputLayout, Scenario
+from clbench.testing import LearnerContract
+from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
+from clbench_copytask.scoring import Bitwise
+from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
+from clbench_replay.coresets import Coresets, CoresetsParams
+from clbench_replay.generative import GenerativeReplay, GenerativeReplayParams
+
+FAMILY = PermutedCopy(
+    PermutedCopyParams(
+        num_tasks=4, input_length=2, pattern_width=3, num_train=50, num_test=5, num_validation=5
+    )
+)
+LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 4, 3)
+TASKS = FAMILY.tasks(0, Scenario.TASK_IL)
+RATE = 0.01
+
+
+def _net(spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
+    return Elman(ElmanParams.model_validate({"hidden_size": 6} | dict(changes)), spec, layout)
+
+
+def _orthogonal(net: MainNet) -> tuple[Orthogonal]:
+    return (Orthogonal(OrthogonalParams(strength=0.3), net),)
+
+
+def _context(optimizer: Adam | Sgd | None = None) -> LearnerContext:
+    net = _net(FAMILY.spec, LAYOUT, {})
+    return toys.context(
+        spec=FAMILY.spec,
+        net=net,
+        layout=LAYOUT,
+        objective=FAMILY.objective,
+        training=Training(iterations=1, learning_rate=RATE, optimizer=optimizer or Sgd()),
+        regularizers=_orthogonal(net),
+        generator=lambda purpose: generator(0, purpose),
+        build_net=_net,
+        build_regularizers=_orthogonal,
+    )
+
+
+def _batches(task_id: int, count: int) -> list[Batch]:
+    stream = TASKS[task_id].train_stream(torch.Generator().manual_seed(task_id))
+    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+
+
+class _Data:
+    num_samples = 50
+
+    def __init__(self, task_id: int) -> None:
+        self._task_id = task_id
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        stream = TASKS[self._task_id].train_stream(torch.Generator().manual_seed(9))
+        yield replace(stream.next(num_samples), task_id=self._task_id)
+
+
+def _learn(learner: Learner, num_tasks: int) -> None:
+    for task_id in range(num_tasks):
+        learner.begin_task(task_id)
+        for batch in _batches(task_id, 3):
+            learner.observe(batch)
+        learner.end_task(task_id, _Data(task_id))
+    learner.begin_task(num_tasks)
+
+
+def _excess(W: Tensor) -> Tensor:
+    return 0.3 * (W @ W.T - torch.eye(len(W))).square().sum()
+
+
+def _check_step(learner: Any, batch: Batch, loss: Callable[[dict[str, Tensor]], Tensor]) -> None:
+    """One step must be the plain gradient step on `loss`."""
+    leaves = {n: t.detach().clone().requires_grad_() for n, t in learner._parameters.named.items()}
+    gradients = torch.autograd.grad(loss(leaves), list(leaves.values()))
+
+    learner.observe(batch)
+
+    for (name, before), gradient in zip(leaves.items(), gradients, strict=True):
+        moved = learner._parameters.named[name].detach() - before.detach()
+        torch.testing.assert_close(moved, -RATE * gradient, rtol=1e-3, atol=1e-6)
+
+
+def _distilled(net: MainNet, weights: Any, former: Any, inputs: Tensor, ids: Tensor) -> Tensor:
+    """Sum over tasks of means, from the definition."""
+    query = Query(inputs=inputs, task_id=ids, window=slice(3, 5))
+    outputs, taught = net(weights, query, Context()), net(former, query, Context())
+    total = torch.tensor(0.0)
+    for j in ids.unique().tolist():
+        head, mine = slice(3 * j, 3 * j + 3), ids == j
+        soft = (taught[:, mine, head] / 2).sigmoid().detach()
+        losses = 4 * bce(outputs[:, mine, head] / 2, soft, reduction="sum")
+        total = total + losses / mine.sum()
+    return total
+
+
+def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss() -> None:
+    params = CoresetsParams(coreset_size=7, distillation_strength=2.0, replay_batch_size=10)
+    learner = Coresets(params, _context())
+    _learn(learner, 3)
+    (batch,) = _batches(3, 1)
+    former = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
+    twin = torch.Generator()
+    twin.set_state(learner._drawing.get_state())
+    order = torch.randperm(3, generator=twin).tolist()
+    shares = [4 if j == order[0] else 3 for j in range(3)]
+    picked = [
+        learner._stored[j][:, torch.randint(7, (shares[j],), generator=twin)] for j in range(3)
+    ]
+    ids = torch.tensor([j for j in range(3) for _ in range(shares[j])])
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        outputs = LAYOUT.select(learner._net(weights, batch, Context()), 3)
+        task = bce(outputs, batch.targets, reduction="sum") / 8
+        rehearsed = _distilled(learner._net, weights, former, torch.cat(picked, 1), ids)
+        return task + 2.0 * rehearsed + _excess(weights["W_hh"])
+
+    _check_step(learner, batch, loss)
+
+
+def test_coresets_store_training_inputs_of_each_task() -> None:
+    learner = Coresets(CoresetsParams(coreset_size=7), _context())
+
+    _learn(learner, 2)
+
+    known = {tuple(x.flatten().tolist()) for x in TASKS[0].train.inputs.float()}
+    assert [stored.shape for stored in learner._stored] == [(5, 7, 4)] * 2
+    for stored in learner._stored:
+        assert {tuple(x.flatten().tolist()) for x in stored.unbind(1)} <= known
+
+
+def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -> None:
+    params = GenerativeReplayParams(
+        latent_size=2,
+        latent_std=1.5,
+        reconstruction_strength=3.0,
+        prior_strength=0.5,
+        distillation_strength=2.0,
+        replay_batch_size=10,
+        decoder_hidden_size=5,
+    )
+    learner = GenerativeReplay(params, _context())
+    _learn(learner, 2)
+    (batch,) = _batches(2, 1)
+    former = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
+    drawing, noise = torch.Generator(), torch.Generator()
+    drawing.set_state(learner._drawing.get_state())
+    noise.set_state(learner._noise.get_state())
+    torch.randperm(2, generator=drawing)
+    ids = torch.tensor([0] * 5 + [1] * 5)
+    z = torch.empty(5, 10, 2).normal_(0.0, 1.5, generator=drawing)
+    eps = torch.empty(5, 18, 2).normal_(generator=noise)
+
+    def part(weights: Mapping[str, Tensor], net: str) -> dict[str, Tensor]:
+        return {n[len(net) + 1 :]: t for n, t in weights.items() if n.startswith(net + ".")}
+
+    def decode(weights: Mapping[str, Tensor], latent: Tensor, task_ids: Tensor) -> Tensor:
+        query = Query(inputs=latent, task_id=task_ids, window=slice(0, 5))
+        return learner._decoder(part(weights, "decoder"), query, Context())
+
+    made_up = decode(former, z, ids).sigmoid()
+    everything = torch.cat([batch.inputs, made_up], dim=1)
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        main = part(weights, "main")
+        outputs = LAYOUT.select(learner._net(main, batch, Context())[..., :12], 2)
+        total = bce(outputs, batch.targets, reduction="sum") / 8
+        query = Query(inputs=everything, task_id=None, window=slice(0, 5))
+        latent = learner._net(main, query, Context())[..., 12:]
+        mean, log_variance = latent[..., :2], latent[..., 2:]
+        sampled = mean + log_variance.exp().sqrt() * eps
+        decoded = decode(weights, sampled, torch.cat([torch.full((8,), 2), ids]))
+        rec = bce(decoded, everything, reduction="sum") / 18
+        variances = (log_variance.exp() + mean**2) / 1.5**2
+        kl = 0.5 * (variances - 1 + math.log(1.5**2) - log_variance).sum() / 18
+        window, mask = Bitwise().replay_window(made_up)
+        replayed = Query(inputs=made_up, task_id=ids, window=window)
+        y = LAYOUT.select(learner._net(main, replayed, Context())[..., :12], ids)
+        taught = LAYOUT.select(
+            learner._net(part(former, "main"), replayed, Context())[..., :12], ids
+        )
+        losses = Bitwise().distillation_losses(y, taught, 2.0, mask)
+        distilled = losses[:5].mean() + losses[5:].mean()
+        orthogonal = _excess(main["W_hh"]) + _excess(weights["decoder.W_hh"])
+        return total + 3.0 * rec + 0.5 * kl + 2.0 * distilled + orthogonal
+
+    _check_step(learner, batch, loss)
+
+
+def test_parameter_counts_are_those_of_the_source() -> None:
+    """Multi-head with a latent of 8: 146,995; decoder from 13 inputs to 8 logits: 137,224."""
+    spec = SequenceSpec(kind="sequence", input_shape=(8,), outputs_per_task=7, num_tasks=5)
+    layout = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
+
+    def build(spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
+        return Elman(ElmanParams.model_validate(dict(changes)), spec, layout)
+
+    context = replace(_context(), spec=spec, layout=layout, build_net=build)
+    learner = GenerativeReplay(GenerativeReplayParams(latent_size=8), context)
+
+    sizes = {n: t.numel() for n, t in learner._parameters.named.items()}
+    assert sum(size for name, size in sizes.items() if name.startswith("main.")) == 146_995
+    assert sum(size for name, size in sizes.items() if name.startswith("decoder.")) == 137_224
+    bound = 1 / 16
+    for name in ("W_ih", "b_ih", "W_hh", "W_ho", "W_out"):
+        largest = learner._parameters.named[f"decoder.{name}"].abs().max()
+        assert 0.9 * bound < largest <= bound
+
+
+class TestCoresetsContract(LearnerContract):
+    def build(self) -> Learner:
+        return Coresets(CoresetsParams(coreset_size=5, replay_batch_size=6), _context(Adam()))
+
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        return _batches(task_id, count)
+
+
+class TestGenerativeReplayContract(LearnerContract):
+    def build(self) -> Learner:
+        params = GenerativeReplayParams(latent_size=2, replay_batch_size=6, decoder_hidden_size=5)
+        return GenerativeReplay(params, _context(Adam()))
+
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        return _batches(task_id, count)
