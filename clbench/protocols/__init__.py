@@ -1,0 +1,84 @@
+"""What plugins implement: tasks, main nets, learners and regularizers.
+
+Symbols, everywhere: **B** samples, **S** time steps, **W** scored time steps, **F** features,
+**K** tasks, and **R**, the (K, K) matrix with ``R[i, j]`` the score on task j after learning
+task i. Task ids count from 0. Accuracies are in percent.
+
+The runner drives a learner like this (`clbench/runner.py`)::
+
+    for i, task in enumerate(tasks):
+        learner.begin_task(i)
+        for batch in task.train_stream(...):       # batch.task_id is None where it is withheld
+            learner.observe(batch)
+        learner.end_task(i, task_data)             # not after the last task
+        R[i] = [score(learner.predict(query)) for query in tests]
+
+and, for task-free streams of single samples, like this::
+
+    for batch in stream:                           # no begin_task, no end_task, no ids
+        learner.observe(batch)                     # its outputs are the prediction before the step
+"""
+
+from __future__ import annotations
+
+from clbench.protocols.learners import (
+    Learner,
+    LearnerContext,
+    NetBuilder,
+    Observation,
+)
+from clbench.protocols.nets import (
+    Context,
+    HasSampleGradients,
+    MainNet,
+    NamedTensors,
+)
+from clbench.protocols.regularizers import (
+    Consolidation,
+    Regularizer,
+    Watch,
+    WatchesStep,
+    WatchesTaskGradient,
+)
+from clbench.protocols.tasks import (
+    Batch,
+    BatchStream,
+    Distillable,
+    Kind,
+    Objective,
+    Query,
+    SequenceSpec,
+    State,
+    Tally,
+    Task,
+    TaskData,
+    TaskFamily,
+)
+
+__all__ = [
+    "Batch",
+    "BatchStream",
+    "Consolidation",
+    "Context",
+    "Distillable",
+    "HasSampleGradients",
+    "Kind",
+    "Learner",
+    "LearnerContext",
+    "MainNet",
+    "NamedTensors",
+    "NetBuilder",
+    "Objective",
+    "Observation",
+    "Query",
+    "Regularizer",
+    "SequenceSpec",
+    "State",
+    "Tally",
+    "Task",
+    "TaskData",
+    "TaskFamily",
+    "Watch",
+    "WatchesStep",
+    "WatchesTaskGradient",
+]
