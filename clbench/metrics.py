@@ -1,9 +1,21 @@
-"""The score matrix R -> during, final, transfer, forgetting: pure functions, each defined once."""
+"""The score matrix R -> during, final, transfer, forgetting: pure functions, each defined once.
+
+``R[i][j]`` is the score on task j after learning task i (K tasks, counted from 0), None where it
+was not measured; ``initial[j]`` is the score on task j before any learning. Each function returns
+None where something that it needs was not measured. Differences are turned so that a positive
+backward or forward transfer is good, and a positive forgetting is bad, also where lower scores are
+better.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+Matrix: TypeAlias = Sequence[Sequence[float | None]]
+Better: TypeAlias = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +31,102 @@ class Metric:
 
     name: str
     unit: str
-    better: Literal["higher", "lower"]
+    better: Better
     decimals: int = 2
 
 
 ACCURACY = Metric("accuracy", "%", "higher")
 MSE = Metric("mse", "", "lower", 5)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _minus(a: float | None, b: float | None, better: Better) -> float | None:
+    """How much better a is than b."""
+    if a is None or b is None:
+        return None
+    return a - b if better == "higher" else b - a
+
+
+def during(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
+    """Mean of the diagonal, ``1/K sum_i R[i][i]`` (Ehret et al. 2021): right after learning."""
+    return _mean([R[i][i] for i in range(len(R))])
+
+
+def final(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
+    """Mean of the last row, ``1/K sum_j R[K-1][j]`` (Ehret et al. 2021): after all learning."""
+    return _mean(list(R[-1])) if R else None
+
+
+def backward_transfer(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
+    """``1/(K-1) sum_{j<K-1} (R[K-1][j] - R[j][j])`` (Lopez-Paz & Ranzato 2017)."""
+    return _mean([_minus(R[-1][j], R[j][j], better) for j in range(len(R) - 1)])
+
+
+def forward_transfer(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
+    """``1/(K-1) sum_{j>0} (R[j-1][j] - initial[j])`` (Lopez-Paz & Ranzato 2017)."""
+    return _mean([_minus(R[j - 1][j], initial[j], better) for j in range(1, len(R))])
+
+
+def forgetting(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
+    """``1/(K-1) sum_{j<K-1} (max_{j<=i<K-1} R[i][j] - R[K-1][j])`` (Chaudhry et al. 2018).
+
+    Where lower scores are better, the best is the minimum and the difference is turned.
+    """
+    best = max if better == "higher" else min
+    drops: list[float | None] = []
+    for j in range(len(R) - 1):
+        earlier = [score for row in R[j:-1] if (score := row[j]) is not None]
+        complete = len(earlier) == len(R) - 1 - j
+        drops.append(_minus(best(earlier), R[-1][j], better) if complete else None)
+    return _mean(drops)
+
+
+Summary: TypeAlias = Callable[[Matrix, Sequence[float | None], Better], float | None]
+
+SUMMARIES: Mapping[str, Summary] = {
+    "during_accuracy": during,
+    "final_accuracy": final,
+    "backward_transfer": backward_transfer,
+    "forward_transfer": forward_transfer,
+    "forgetting": forgetting,
+}
+"""Name in suites and tables -> function of R, the initial scores and the better direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A mean over seeds with its confidence interval.
+
+    Attributes:
+        mean: Over seeds.
+        low, high: Two-sided 95 % Student-t interval of the mean; None for a single seed.
+        n: Number of seeds.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def aggregate(values: Sequence[float]) -> Aggregate | None:
+    """Mean and 95 % confidence interval, ``mean ± t_{0.975, n-1} s / sqrt(n)``; None for none.
+
+    s is the sample standard deviation (n - 1 in the denominator). Seeds are taken as independent
+    draws; scores near their bound are skewed, so the interval is approximate there.
+    """
+    n = len(values)
+    if n == 0:
+        return None
+    mean = sum(values) / n
+    if n == 1:
+        return Aggregate(mean, None, None, 1)
+    from scipy.special import stdtrit  # slow to import, and needed for several seeds only
+
+    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
+    return Aggregate(mean, mean - half, mean + half, n)

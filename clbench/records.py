@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
-from clbench.config import CellConfig
+from clbench.config import CellConfig, digest
+from clbench.errors import RecordError
 from clbench.params import Params
 
 FORMAT: Literal[1] = 1
@@ -110,7 +113,52 @@ class Record(Params):
     timing: Timing | None = None
     provenance: Provenance | None = Field(default=None)
 
+    @model_validator(mode="after")
+    def _check(self) -> Record:
+        if (self.status == "ok") != (self.result is not None):
+            raise ValueError("a result is given exactly where the status is ok")
+        return self
+
     @property
     def id(self) -> str:
         """Of the configuration."""
         return self.config.id
+
+
+def to_text(record: Record) -> str:
+    """The content of a record file: indented JSON with the id and a checksum."""
+    values: dict[str, Any] = {"id": record.id, **record.model_dump(mode="json")}
+    values["checksum"] = digest(values)
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_text(text: str, path: Path) -> Record:
+    """The record in the text of a file.
+
+    Raises:
+        RecordError: The file is truncated, was changed by hand, or is of another format.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(path, f"not JSON, perhaps truncated ({error})") from error
+    if not isinstance(values, dict):
+        raise RecordError(path, "expected a record, found something else")
+    found_format = values.get("format")
+    if found_format != FORMAT:
+        raise RecordError(path, f"format {found_format!r}, this version reads format {FORMAT}")
+    checksum = values.pop("checksum", None)
+    if checksum != digest(values):
+        raise RecordError(path, "its checksum does not fit: damaged, or edited by hand")
+    cell_id = values.pop("id", None)
+    try:
+        record = Record.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecordError(path, f"{where}: {first['msg'].lower()}") from error
+    if cell_id != record.id:
+        raise RecordError(path, f"its id {cell_id} is not that of its configuration, {record.id}")
+    if path.stem != record.id:
+        raise RecordError(path, f"the file name is not the id of the record, {record.id}")
+    return record

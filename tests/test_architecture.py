@@ -13,13 +13,13 @@ ROOT = Path(__file__).parent.parent
 
 STAGES = [  # a module may import modules of the stages above its own, and of its own
     {"errors", "params", "scenario", "hookspecs", "metrics"},
-    {"config", "registry"},
-    {"records", "protocols", "yaml12"},
-    {"suite", "store", "published", "randomness"},
+    {"config", "registry", "yaml12"},
+    {"records", "protocols", "published"},
+    {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing"},
     {"executor", "provenance", "gate", "tables"},
     {"runner", "render", "progress", "testing"},
-    {"local"},
+    {"local", "local_pool", "session", "listing"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""

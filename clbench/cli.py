@@ -1,0 +1,266 @@
+"""The command line: one short function per command; errors become text and exit codes here.
+
+Exit codes: 0 all is well, 1 a cell failed or a threshold is not reached, 2 bad input, 130 stopped
+by the user. Tables and listings go to stdout; progress and notices to stderr. The heavy modules are
+imported by the commands that need them, so that listing starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from clbench.errors import ClbenchError
+from clbench.registry import KINDS, Registry
+
+if TYPE_CHECKING:
+    from clbench.suite import Suite
+    from clbench.tables import ResultsTable
+
+app = typer.Typer(
+    help="Continual-learning benchmarks: run a suite, read the table, guard the accuracy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/copy_task.yaml.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Glob of task/method, of a task or of a method; repeatable."),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Some of the suite's seeds: '0-4,7'.")]
+Budget = Annotated[
+    str, typer.Option("--budget", help="Fraction of the training steps, or one the suite names.")
+]
+
+out = Console(soft_wrap=False)
+notices = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point of the ``clbench`` command."""
+    try:
+        app()
+    except ClbenchError as error:
+        notices.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"clbench {version('clbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    suites: Annotated[list[Path], typer.Argument(help="Suite files.")],
+    only: Only = None,
+    seeds: Seeds = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Worker processes; all cores if absent."),
+    ] = None,
+    executor: Annotated[str, typer.Option("--executor", help="Engine that runs cells.")] = "local",
+    budget: Budget = "1",
+    results: Results = Path("results"),
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Seconds that a cell may take.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run cells that have a record too.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failure.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and stop.")
+    ] = False,
+) -> None:
+    """Run the cells of suites that have no record yet, and print the table."""
+    from clbench import matrix, session
+
+    registry = _registry()
+    loaded = [_load(path, registry) for path in suites]
+    plans = [
+        session.plan(
+            suite,
+            only or ("*",),
+            matrix.parse_seeds(seeds) if seeds else None,
+            matrix.parse_budget(budget, suite),
+            results,
+            force,
+        )
+        for suite in loaded
+    ]
+    if dry_run:
+        for plan in plans:
+            out.print(session.describe(plan))
+        return
+    settings = {"jobs": jobs, "timeout": timeout}
+    engine = session.engine(registry, executor, {k: v for k, v in settings.items() if v})
+    good = True
+    for plan in plans:
+        try:
+            good &= session.execute(plan, engine, notices, fail_fast)
+        except KeyboardInterrupt:
+            notices.print(
+                "stopped; finished cells are kept, the same command goes on with the rest"
+            )
+            raise typer.Exit(130) from None
+        _print_table(session.table(plan), "rich")
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def table(
+    suite: SuiteFile,
+    format: Annotated[
+        str, typer.Option("--format", help="rich, markdown, latex, csv or json.")
+    ] = "rich",
+    only: Only = None,
+    seeds: Seeds = None,
+    budget: Budget = "1",
+    results: Results = Path("results"),
+    update: Annotated[
+        Path | None, typer.Option("--update", help="Put the table between this file's markers.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Exit 1 if this file's table is not current.")
+    ] = None,
+) -> None:
+    """Print the results of a suite beside the published values."""
+    from clbench import matrix, render, session
+
+    loaded = _load(suite, _registry())
+    plan = session.plan(
+        loaded,
+        only or ("*",),
+        matrix.parse_seeds(seeds) if seeds else None,
+        matrix.parse_budget(budget, loaded),
+        results,
+        force=False,
+    )
+    found = session.table(plan)
+    if update is not None:
+        changed = render.update(update, found)
+        notices.print(f"{update}: {'updated' if changed else 'already current'}")
+    elif check is not None:
+        if not render.is_current(check, found):
+            notices.print(f"{check}: its table of '{loaded.name}' is not that of {results}")
+            raise typer.Exit(1)
+    else:
+        _print_table(found, format)
+
+
+@app.command()
+def check(suite: SuiteFile, results: Results = Path("results")) -> None:
+    """Judge the thresholds of a suite against the records: exit 0 if all hold, 1 if not."""
+    from clbench import gate
+    from clbench.store import Store
+
+    checks = gate.judge(_load(suite, _registry()), Store(results))
+    out.print(gate.to_rich(checks))
+    raise typer.Exit(0 if all(one.status == "holds" for one in checks) else 1)
+
+
+@app.command()
+def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")]) -> None:
+    """Check suite files whole, without running anything."""
+    from clbench.errors import SuiteError
+
+    registry, bad = _registry(), 0
+    for path in suites:
+        try:
+            loaded = _load(path, registry)
+        except SuiteError as error:
+            bad += 1
+            notices.print(escape(str(error)), soft_wrap=True, highlight=False)
+        else:
+            cells = sum(len(row.cells) for row in loaded.rows)
+            typer.echo(f"{path}: suite '{loaded.name}', {len(loaded.rows)} rows, {cells} cells")
+    raise typer.Exit(2 if bad else 0)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="tasks, models, learners, regularizers, executors or plugins."),
+    ] = None,
+) -> None:
+    """List what plugins register, or the plugins themselves."""
+    from clbench import listing
+
+    known = [*(f"{kind}s" for kind in KINDS), "plugins"]
+    if what is not None and what not in known:
+        from clbench.errors import UnknownNameError
+
+        raise UnknownNameError("listing", what, known)
+    out.print(listing.to_rich(Registry.discover(), what), soft_wrap=not out.is_terminal)
+
+
+@app.command()
+def show(what: Annotated[str, typer.Argument(help="A registered name, or a suite file.")]) -> None:
+    """Show the matrix of a suite, or the parameters of something registered."""
+    from clbench import listing, session
+
+    registry = _registry()
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        suite = _load(path, registry)
+        plan = session.plan(suite, ("*",), None, 1.0, Path("results"), force=True)
+        out.print(session.describe(plan))
+    else:
+        out.print(listing.describe(registry, what))
+
+
+def _registry() -> Registry:
+    registry = Registry.discover()
+    for plugin in registry.plugins:
+        if plugin.errors:
+            notices.print(
+                f"[yellow]warning:[/] plugin '{plugin.name}' ({plugin.distribution}): "
+                f"{escape(plugin.errors[0])}; see 'clbench list plugins'",
+                soft_wrap=True,
+                highlight=False,
+            )
+    return registry
+
+
+def _load(path: Path, registry: Registry) -> Suite:
+    from clbench.suite import load
+
+    return load(path, registry)
+
+
+def _print_table(found: ResultsTable, format: str) -> None:
+    from clbench import render
+
+    if format == "rich":
+        width = out.width if out.is_terminal else max(out.width, render.WIDE)
+        Console(width=width, highlight=False).print(render.to_rich(found, width))
+        return
+    if format not in render.FORMATS:
+        from clbench.errors import UnknownNameError
+
+        raise UnknownNameError("format", format, ["rich", *render.FORMATS])
+    sys.stdout.write(render.FORMATS[format](found))

@@ -1,0 +1,103 @@
+"""What is registered, for a person to read."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from clbench.errors import UnknownNameError
+from clbench.registry import KINDS, Registered, Registry
+
+
+def to_rich(registry: Registry, what: str | None) -> RenderableType:
+    """All names of a kind (``learners``), the plugins, or everything (None)."""
+    if what == "plugins":
+        return _plugins(registry)
+    kinds = [kind for kind in KINDS if what in (None, f"{kind}s")]
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("kind", "name", "what it does", "source", "plugin"):
+        grid.add_column(heading, header_style="bold", overflow="fold")
+    for kind in kinds:
+        for found in registry.table(kind).values():
+            entry = found.entry
+            grid.add_row(kind, entry.name, entry.summary, entry.source, found.plugin.name)
+    broken = sum(bool(plugin.errors) for plugin in registry.plugins)
+    if not broken:
+        return grid
+    note = f"{broken} plugins have errors; see 'clbench list plugins'"
+    return Group(grid, Text(note, style="yellow"))
+
+
+def _plugins(registry: Registry) -> RenderableType:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("plugin", "distribution", "version", "status"):
+        grid.add_column(heading, header_style="bold", overflow="fold")
+    for plugin in registry.plugins:
+        status = Text("\n".join(plugin.errors), style="red") if plugin.errors else Text("ok")
+        grid.add_row(plugin.name, plugin.distribution, plugin.version, status)
+    return grid
+
+
+def describe(registry: Registry, name: str) -> RenderableType:
+    """Everything registered under a name, with its parameters.
+
+    Raises:
+        UnknownNameError: Nothing is.
+        PluginError: It cannot be imported.
+    """
+    found = [table[name] for kind in KINDS if name in (table := registry.table(kind))]
+    if not found:
+        known = sorted({key for kind in KINDS for key in registry.table(kind)})
+        raise UnknownNameError("name", name, known)
+    return Group(*(_described(one) for one in found))
+
+
+def _described(found: Registered) -> RenderableType:
+    entry, plugin = found.entry, found.plugin
+    loaded = found.load()
+    lines = [
+        Text(f"{found.kind} '{entry.name}', version {loaded.version}", style="bold"),
+        Text(entry.summary),
+    ]
+    if entry.source:
+        lines.append(Text(f"source: {entry.source}"))
+    lines.append(Text(f"plugin: {plugin.name} ({plugin.distribution} {plugin.version})"))
+    if hasattr(loaded, "scenarios"):
+        served = ", ".join(sorted(scenario.value for scenario in loaded.scenarios))
+        lines.append(Text(f"scenarios: {served}"))
+    fields = loaded.Params.model_fields
+    if not fields:
+        return Group(*lines, Text("no parameters"), Text(""))
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("parameter", "type", "default", "meaning"):
+        grid.add_column(heading, header_style="bold", overflow="fold")
+    for name, field in fields.items():
+        default = "required" if field.is_required() else str(field.default)
+        meaning = " ".join((field.description or "").split())
+        grid.add_row(name, _type(field.annotation), default, meaning)
+    return Group(*lines, Text(""), grid, Text(""))
+
+
+_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+
+
+def _type(annotation: Any) -> str:
+    """A type as the documentation of suites calls it."""
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    if annotation is type(None):
+        return "nothing"
+    arguments = get_args(annotation)
+    if not arguments:
+        return getattr(annotation, "__name__", str(annotation))
+    origin = str(getattr(annotation, "__origin__", ""))
+    if "Literal" in origin or "Literal" in str(annotation).split("[")[0]:
+        return " or ".join(map(str, arguments))
+    if "tuple" in origin or "list" in origin:
+        return f"list of {_type(arguments[0])}s"
+    if hasattr(annotation, "__metadata__"):
+        return _type(arguments[0])
+    return " or ".join(dict.fromkeys(_type(one) for one in arguments))

@@ -1,0 +1,133 @@
+"""The ledger of published numbers, and the verdict on ours.
+
+The rule, on one number: with the published value p, our mean m over the seeds with a full-budget
+record, its 95 % confidence interval (from two seeds on) and the ledger's margin,
+
+* ``reproduced``: p is inside our interval, or ``|m - p| <= margin``;
+* ``better`` / ``below``: otherwise, m is on the better / worse side of p;
+* ``not comparable``: our record was made with a reduced budget;
+* ``missing``: there is no record of ours.
+
+A row with two published numbers gets the worse verdict of the two: below, reproduced, better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import PositiveFloat, ValidationError
+
+from clbench.errors import FileError, Mistake
+from clbench.metrics import Aggregate
+from clbench.params import Params, read
+from clbench.yaml12 import read as read_yaml
+
+Verdict = Literal["reproduced", "better", "below", "not comparable", "missing"]
+
+
+class Number(Params):
+    """One published number."""
+
+    value: float
+    """In the unit of the metric."""
+    claim: Literal["exact", "around"] = "exact"
+    """How exact the source says it is."""
+    spread: PositiveFloat | None = None
+    """What stands behind the plus-minus sign, if anything does."""
+    spread_is: Literal["standard error", "standard deviation", "unstated"] | None = None
+    """What that is."""
+    n: int | None = None
+    """Number of seeds, if stated."""
+
+
+class Entry(Params):
+    """What was published for one row."""
+
+    label: str
+    """As the source calls the row."""
+    during: Number | None = None
+    """Mean of the diagonal of R."""
+    final: Number | None = None
+    """Mean of the last row of R."""
+    where: str
+    """Section or table of the source."""
+    note: str = ""
+    """What a reader must know to compare."""
+
+
+class Ledger(Params):
+    """The published numbers of one source."""
+
+    source: str
+    """Paper or repository, with the revision."""
+    margin: PositiveFloat
+    """How far a mean may be from a published value and still reproduce it, in the metric's unit."""
+    rows: dict[str, Entry]
+    """By ``task/method`` of the suite that reproduces the source."""
+
+
+def load(path: Path) -> Ledger:
+    """The ledger in a file.
+
+    Raises:
+        FileError: With every mistake of the file, each with its line.
+    """
+    root, mistakes = read_yaml(path)
+    if not mistakes:
+        try:
+            return read(Ledger, root.plain())
+        except ValidationError as error:
+            for one in error.errors():
+                node = root.at(one["loc"])
+                where = ".".join(map(str, one["loc"]))
+                mistakes.append(Mistake(node.line, where, one["msg"].lower()))
+    raise FileError(path, mistakes)
+
+
+def verdict(
+    ours: Mapping[str, Aggregate | None],
+    entry: Entry | None,
+    margin: float,
+    better: str,
+    budget: float,
+) -> Verdict | None:
+    """The verdict on a row; None where nothing is published.
+
+    Args:
+        ours: ``during`` and ``final``.
+        entry: What was published.
+        margin: Of the ledger.
+        better: ``higher`` or ``lower``.
+        budget: Of our records, 1 for the full one.
+    """
+    published = {"during": entry.during, "final": entry.final} if entry else {}
+    numbers = {name: number.value for name, number in published.items() if number is not None}
+    if not numbers:
+        return None
+    if all(ours[name] is None for name in numbers):
+        return "missing"
+    if budget < 1:
+        return "not comparable"
+    found = [_one(ours[name], value, margin, better) for name, value in numbers.items()]
+    order: tuple[Verdict, ...] = ("missing", "below", "reproduced", "better")
+    return min(found, key=order.index)
+
+
+def _one(ours: Aggregate | None, value: float, margin: float, better: str) -> Verdict:
+    if ours is None:
+        return "missing"
+    inside = ours.low is not None and ours.high is not None and ours.low <= value <= ours.high
+    if inside or abs(ours.mean - value) <= margin:
+        return "reproduced"
+    return "better" if (ours.mean > value) == (better == "higher") else "below"
+
+
+def find(root: Path, name: str | None) -> Ledger | None:
+    """The ledger of a suite under ``<results>/published``, if the suite names one.
+
+    Raises:
+        FileError: It is not there, or has mistakes.
+    """
+    return None if name is None else load(root / "published" / f"{name}.yaml")

@@ -1,0 +1,180 @@
+"""What a command line call means: which cells, from where, by which engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from clbench import matrix, progress, published, tables
+from clbench.errors import ClbenchError, RecordError
+from clbench.executor import Executor, Listener
+from clbench.matrix import Cell
+from clbench.params import read
+from clbench.records import Record
+from clbench.registry import Registry
+from clbench.store import Store
+from clbench.suite import Row, Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        suite: The suite.
+        rows: The chosen rows of it.
+        seeds: The chosen seeds.
+        budget: Fraction of the full budget.
+        cells: All chosen cells.
+        todo: Those that have no good record yet.
+        store: Where records are.
+    """
+
+    suite: Suite
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    budget: float
+    cells: tuple[Cell, ...]
+    todo: tuple[Cell, ...]
+    store: Store
+
+
+def plan(
+    suite: Suite,
+    only: Sequence[str],
+    seeds: Sequence[int] | None,
+    budget: float,
+    results: Path,
+    force: bool,
+) -> Plan:
+    """The cells that are asked for, and those of them that have to run.
+
+    Raises:
+        ClbenchError: A glob or a seed fits nothing, or a record is damaged (and `force` is off).
+    """
+    cells = matrix.expand(suite, only, seeds, budget)
+    store = Store(results)
+    todo = tuple(cell for cell in _once(cells) if force or not _has_result(store, cell))
+    return Plan(
+        suite=suite,
+        rows=matrix.select(suite, only),
+        seeds=matrix.check_seeds(suite, seeds),
+        budget=budget,
+        cells=cells,
+        todo=todo,
+        store=store,
+    )
+
+
+def _once(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of equal configuration once; two rows may ask the same."""
+    return list({cell.config.id: cell for cell in reversed(cells)}.values())[::-1]
+
+
+def _has_result(store: Store, cell: Cell) -> bool:
+    try:
+        record = store.find(cell.config)
+    except RecordError as error:
+        raise ClbenchError(f"{error}\n    delete the file, or run with --force") from error
+    return record is not None and record.status == "ok"
+
+
+def engine(registry: Registry, name: str, settings: dict[str, Any]) -> Executor:
+    """The executor of a name, with its settings.
+
+    Raises:
+        ClbenchError: There is none, or it does not take these settings.
+    """
+    loaded = registry.find("executor", name).load()
+    try:
+        executor: Executor = loaded(read(loaded.Params, settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ClbenchError(f"executor '{name}', {where}: {first['msg'].lower()}") from error
+    return executor
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Keeps every record, then tells the display."""
+
+    store: Store
+    display: Listener
+    failed: list[Cell] = field(default_factory=list)
+
+    def started(self, cell: Cell) -> None:
+        self.display.started(cell)
+
+    def progressed(self, report: Any) -> None:
+        self.display.progressed(report)
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        self.store.put(record)
+        if record.status not in ("ok", "skipped"):
+            self.failed.append(cell)
+        self.display.finished(cell, record)
+
+
+def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> bool:
+    """Run what has to run; whether no cell failed."""
+    old = len(plan.cells) - len(plan.todo)
+    if old:
+        console.print(f"{old} of {len(plan.cells)} cells have a record already")
+    if not plan.todo:
+        return True
+    with progress.listener(console, len(plan.todo)) as display:
+        keeper = _Keeper(plan.store, display)
+        engine.execute(plan.todo, keeper, lambda: fail_fast and bool(keeper.failed))
+    if keeper.failed:
+        rows = ", ".join(f"{cell.row} seed {cell.config.seed}" for cell in keeper.failed)
+        console.print(Text(f"failed: {rows}", style="red"), soft_wrap=True)
+    return not keeper.failed
+
+
+def table(plan: Plan) -> tables.ResultsTable:
+    """The table of what is asked for.
+
+    Raises:
+        ClbenchError: A record or the ledger is damaged.
+    """
+    return tables.collect(
+        plan.suite,
+        plan.store,
+        published.find(plan.store.root, plan.suite.published),
+        budget=plan.budget,
+        rows=plan.rows,
+        seeds=plan.seeds,
+    )
+
+
+def describe(plan: Plan) -> RenderableType:
+    """The matrix, with what it costs and what is left out."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, justify in (("row", "left"), ("seeds", "left"), ("steps", "right"), ("", "left")):
+        grid.add_column(heading, justify=justify, header_style="bold", overflow="fold")  # type: ignore[arg-type]
+    todo = {cell.config.id for cell in plan.todo}
+    total = 0
+    for row in plan.rows:
+        mine = [cell for cell in plan.cells if cell.row == row.key]
+        steps = [matrix.training_steps(cell.config) for cell in mine]
+        total += sum(step or 0 for step in steps)
+        left = sum(cell.config.id in todo for cell in mine)
+        note = f"{left} to run" if row.excluded is None else f"excluded: {row.excluded}"
+        shown = "–" if not mine else "?" if None in steps else f"{sum(map(int, steps)):,}"  # type: ignore[arg-type]
+        seeds = ", ".join(str(cell.config.seed) for cell in mine) or "–"
+        grid.add_row(row.key, seeds, shown, note)
+    summary = (
+        f"suite '{plan.suite.name}': {len(plan.cells)} cells, {len(todo)} to run, "
+        f"{total:,} training steps in all"
+    )
+    if plan.budget < 1:
+        summary += f", at {100 * plan.budget:g} % of the full budget"
+    return Group(grid, Text(""), Text(summary))

@@ -1,0 +1,105 @@
+"""The records of a results folder: one JSON file per cell, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from clbench.config import CellConfig
+from clbench.errors import ClbenchError, RecordError
+from clbench.records import Record, from_text, to_text
+
+
+class Store:
+    """Records under ``<root>/records/<id>.json``.
+
+    Several processes may write at once: a record appears whole, under a name of its own, or not at
+    all.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = root / "records"
+
+    def path(self, cell_id: str) -> Path:
+        """Where the record of a cell is kept."""
+        return self._folder / f"{cell_id}.json"
+
+    def find(self, config: CellConfig) -> Record | None:
+        """The record of a configuration.
+
+        Raises:
+            RecordError: There is one, and it is damaged.
+        """
+        path = self.path(config.id)
+        return _read(path) if path.exists() else None
+
+    def put(self, record: Record) -> Path:
+        """Keep a record, in place of an older one of the same cell.
+
+        A record of a failure never takes the place of a good one.
+
+        Raises:
+            ClbenchError: The folder cannot be written to.
+        """
+        path = self.path(record.id)
+        if record.status != "ok" and path.exists() and _is_ok(path):
+            return path
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _write(path, to_text(record))
+        except OSError as error:
+            raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
+        return path
+
+    def scan(self) -> tuple[tuple[Record, ...], tuple[RecordError, ...]]:
+        """All records, and the errors of those that are damaged."""
+        records, errors = [], []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                records.append(_read(path))
+            except RecordError as error:
+                errors.append(error)
+        return tuple(records), tuple(errors)
+
+    def is_stale(self, config: CellConfig) -> bool:
+        """Whether there is a good record of the same question, made with other versions."""
+        records, _ = self.scan()
+        return any(
+            record.status == "ok"
+            and record.id != config.id
+            and record.config.question == config.question
+            for record in records
+        )
+
+
+def _read(path: Path) -> Record:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(path, f"cannot be read: {error}") from error
+    return from_text(text, path)
+
+
+def _is_ok(path: Path) -> bool:
+    try:
+        return _read(path).status == "ok"
+    except RecordError:
+        return False
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that any reader finds the old one or the whole new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

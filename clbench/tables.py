@@ -1,0 +1,204 @@
+"""Records + published ledger -> one table, in every format (`clbench.render`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clbench.metrics import SUMMARIES, Aggregate, aggregate
+from clbench.published import Ledger, Number, Verdict, verdict
+from clbench.records import Record
+from clbench.store import Store
+from clbench.suite import Row, Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a table.
+
+    Attributes:
+        key: ``task/method``.
+        task, method: Keys of the suite.
+        label: Of the method.
+        summaries: Name of `clbench.metrics.SUMMARIES` -> aggregate over seeds, None unmeasured.
+        during, final: Published values, None where there is none.
+        verdict: On the published values; None where there are none.
+        status: ``ok``, or what is wrong: ``2 of 3 seeds``, ``failed: ...``, ``missing``, ...
+        num_seeds: Seeds with a good record.
+        minutes: Mean wall time of a cell; None without a good record.
+        parameters: Trained numbers; None without a good record.
+        budget: Fraction of the full budget.
+    """
+
+    key: str
+    task: str
+    method: str
+    label: str
+    summaries: dict[str, Aggregate | None]
+    during: Number | None
+    final: Number | None
+    verdict: Verdict | None
+    status: str
+    num_seeds: int
+    minutes: float | None
+    parameters: int | None
+    budget: float
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The rows under one heading."""
+
+    heading: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsTable:
+    """A suite's results.
+
+    Attributes:
+        suite: Its name.
+        title: Its title, or its name.
+        unit: Of the scores.
+        decimals: Digits after the point.
+        margin: Of the verdicts; None without a ledger.
+        source: Of the published values; empty without a ledger.
+        budget: Fraction of the full budget that the records were made with.
+        sections: By heading, in the order of the suite.
+    """
+
+    suite: str
+    title: str
+    unit: str
+    decimals: int
+    margin: float | None
+    source: str
+    budget: float
+    sections: tuple[Section, ...]
+
+
+def collect(
+    suite: Suite,
+    store: Store,
+    ledger: Ledger | None,
+    *,
+    budget: float = 1.0,
+    rows: Sequence[Row] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> ResultsTable:
+    """The table of a suite.
+
+    Args:
+        suite: Says which rows there are, and in which order.
+        store: Has the records.
+        ledger: Has the published values.
+        budget: Which records count.
+        rows: Some of the suite's rows; None: all.
+        seeds: Some of the suite's seeds; None: all.
+
+    Raises:
+        RecordError: A record that counts is damaged.
+    """
+    wanted = set(suite.seeds if seeds is None else seeds)
+    stale = _answered_questions(store)
+    sections: dict[str, list[Line]] = {}
+    units: dict[tuple[str, str], None] = {}
+    for row in suite.rows if rows is None else rows:
+        records = _records(row, store, budget, wanted)
+        good = [record for record in records.values() if record and record.result]
+        for record in good:
+            assert record.result is not None  # good records have one
+            units[record.result.metric.name, record.result.metric.unit] = None
+        line = _line(row, records, ledger, budget, stale)
+        sections.setdefault(row.task_label, []).append(line)
+    name, unit = next(iter(units), ("accuracy", "%"))
+    return ResultsTable(
+        suite=suite.name,
+        title=suite.title or suite.name,
+        unit=unit,
+        decimals=2 if name == "accuracy" else 5,
+        margin=ledger.margin if ledger else None,
+        source=ledger.source if ledger else "",
+        budget=budget,
+        sections=tuple(Section(heading, tuple(lines)) for heading, lines in sections.items()),
+    )
+
+
+def _answered_questions(store: Store) -> dict[str, str]:
+    """Question -> id of a good record, for finding records of other versions."""
+    records, _ = store.scan()
+    return {record.config.question: record.id for record in records if record.status == "ok"}
+
+
+def _records(row: Row, store: Store, budget: float, seeds: set[int]) -> dict[str, Record | None]:
+    """Cell id -> record, for the cells of a row at a budget; the question of those without."""
+    found: dict[str, Record | None] = {}
+    for config in row.cells:
+        if config.seed in seeds:
+            cell = config.model_copy(update={"budget": budget})
+            found[cell.question] = store.find(cell)
+    return found
+
+
+def _line(
+    row: Row,
+    records: dict[str, Record | None],
+    ledger: Ledger | None,
+    budget: float,
+    stale: dict[str, str],
+) -> Line:
+    good = [r for r in records.values() if r is not None and r.status == "ok"]
+    summaries = {name: _summary(name, good) for name in SUMMARIES}
+    entry = ledger.rows.get(row.key) if ledger else None
+    better = good[0].result.metric.better if good and good[0].result else "higher"
+    ours = {"during": summaries["during_accuracy"], "final": summaries["final_accuracy"]}
+    times = [record.timing.total for record in good if record.timing]
+    return Line(
+        key=row.key,
+        task=row.task,
+        method=row.method,
+        label=row.method_label,
+        summaries=summaries,
+        during=entry.during if entry else None,
+        final=entry.final if entry else None,
+        verdict=verdict(ours, entry, ledger.margin, better, budget) if ledger else None,
+        status=_status(row, records, stale),
+        num_seeds=len(good),
+        minutes=sum(times) / len(times) / 60 if times else None,
+        parameters=good[0].result.num_parameters["trained"] if good and good[0].result else None,
+        budget=budget,
+    )
+
+
+def _summary(name: str, records: Sequence[Record]) -> Aggregate | None:
+    values = []
+    for record in records:
+        assert record.result is not None  # good records have one
+        result = record.result
+        value = SUMMARIES[name](result.R, result.initial, result.metric.better)
+        if value is not None:
+            values.append(value)
+    return aggregate(values)
+
+
+def _status(row: Row, records: dict[str, Record | None], stale: dict[str, str]) -> str:
+    """``ok``, or what is not."""
+    if row.excluded is not None:
+        return f"excluded: {row.excluded}"
+    counts: Counter[str] = Counter()
+    for question, record in records.items():
+        if record is None:
+            counts["stale" if question in stale else "missing"] += 1
+        elif record.status == "skipped" and record.failure:
+            counts[f"skipped: {record.failure.message}"] += 1
+        elif record.status == "failed" and record.failure:
+            counts[f"failed: {record.failure.type}"] += 1
+        else:
+            counts[record.status] += 1
+    total, good = len(records), counts.pop("ok", 0)
+    if good == total:
+        return "ok"
+    rest = ", ".join(counts)
+    return rest if good == 0 else f"{good} of {total} seeds, others {rest}"

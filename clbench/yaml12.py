@@ -1,0 +1,218 @@
+"""YAML files as trees whose every value knows its line.
+
+Scalars follow the core schema of YAML 1.2: `5e-4` and `1e7` are numbers, `on` and `no` are text,
+`012` is twelve. Besides, `1_000` is a thousand, and a number with an exponent that is whole is an
+integer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from clbench.errors import Mistake, SuiteError
+
+Value: TypeAlias = "None | bool | int | float | str | list[Node] | dict[str, Node]"
+
+MAX_NODES = 100_000
+"""Values in a file, aliases counted as often as they are used."""
+MAX_DEPTH = 50
+"""Levels of nesting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of a file.
+
+    Attributes:
+        value: A scalar, a list of nodes, or a mapping of text to nodes.
+        line: 1-based line of its key, or of itself in a list.
+        where: Dotted path, such as ``methods.si.learner``.
+    """
+
+    value: Value
+    line: int
+    where: str
+
+    def plain(self) -> Any:
+        """The value without lines."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def at(self, path: tuple[str | int, ...]) -> Node:
+        """The deepest node on a path, as far as the path leads somewhere."""
+        node = self
+        for step in path:
+            if isinstance(node.value, dict) and step in node.value:
+                node = node.value[str(step)]
+            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+            else:
+                break
+        return node
+
+
+def describe(value: Any) -> str:
+    """A value as errors name it: "the text 'abc'", "the number 3", "a list"."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text '{value}'"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+_INT = re.compile(r"[-+]?[0-9][0-9_]*")
+_OCTAL, _HEX = re.compile(r"0o[0-7]+"), re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def _scalar(text: str) -> bool | int | float | str | None:
+    """The value of a plain (unquoted) scalar."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) < 400:
+        return int(text.replace("_", ""))
+    if _OCTAL.fullmatch(text):
+        return int(text[2:], 8)
+    if _HEX.fullmatch(text):
+        return int(text[2:], 16)
+    if _FLOAT.fullmatch(text):
+        number = float(text.replace("_", ""))
+        is_whole = "e" in text.lower() and number.is_integer() and abs(number) < 2**53
+        return int(number) if is_whole else number
+    if _SPECIAL.fullmatch(text):
+        return float(text.lower().replace(".", ""))
+    return text
+
+
+class _Reader:
+    """Turns composed YAML into nodes, and collects mistakes instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+        self._count = 0
+
+    def node(self, composed: yaml.Node, where: str, line: int, depth: int = 0) -> Node:
+        self._count += 1
+        if self._count > MAX_NODES or depth > MAX_DEPTH:
+            what = f"more than {MAX_NODES} values" if depth <= MAX_DEPTH else "nested too deeply"
+            raise _TooLargeError(line, f"{what}; is an alias repeated many times?")
+        value: Value
+        if isinstance(composed, yaml.ScalarNode):
+            value = composed.value if composed.style else _scalar(composed.value)
+        elif isinstance(composed, yaml.SequenceNode):
+            value = [
+                self.node(item, f"{where}[{i}]", _line(item), depth + 1)
+                for i, item in enumerate(composed.value)
+            ]
+        else:
+            assert isinstance(composed, yaml.MappingNode)  # there are no other kinds
+            value = self._mapping(composed, where, depth)
+        return Node(value, line, where)
+
+    def _mapping(self, composed: yaml.MappingNode, where: str, depth: int) -> dict[str, Node]:
+        own: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        for key_node, value_node in composed.value:
+            line = _line(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.mistakes.append(
+                    Mistake(line, where, "a key must be text, not a list or mapping")
+                )
+                continue
+            key = key_node.value
+            if key == "<<" and not key_node.style:
+                merged = self._merged(value_node, where, line, depth) | merged
+                continue
+            if key in own:
+                what = f"the key '{key}' is already on line {own[key].line}"
+                self.mistakes.append(Mistake(line, f"{where}.{key}".lstrip("."), what))
+                continue
+            own[key] = self.node(value_node, f"{where}.{key}".lstrip("."), line, depth + 1)
+        return merged | own
+
+    def _merged(self, composed: yaml.Node, where: str, line: int, depth: int) -> dict[str, Node]:
+        sources = composed.value if isinstance(composed, yaml.SequenceNode) else [composed]
+        merged: dict[str, Node] = {}
+        for source in sources:
+            if not isinstance(source, yaml.MappingNode):
+                self.mistakes.append(Mistake(line, where, "'<<' takes a mapping or a list of them"))
+                continue
+            merged = self._mapping(source, where, depth + 1) | merged
+        return merged
+
+
+class _TooLargeError(Exception):
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def _line(composed: yaml.Node) -> int:
+    return int(composed.start_mark.line) + 1
+
+
+def read(path: Path) -> tuple[Node, list[Mistake]]:
+    """The tree of a file, whose root is a mapping, and the mistakes found while reading it.
+
+    Raises:
+        SuiteError: There is no tree: the file is not there, empty, not UTF-8, or not YAML.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SuiteError(path, [Mistake(None, "", "there is no such file")]) from None
+    except IsADirectoryError:
+        raise SuiteError(path, [Mistake(None, "", "expected a file, found a folder")]) from None
+    except OSError as error:
+        raise SuiteError(path, [Mistake(None, "", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        what = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
+        raise SuiteError(path, [Mistake(line, "", what)]) from None
+    reader = _Reader()
+    try:
+        composed = yaml.compose(text, Loader=yaml.SafeLoader)
+        if composed is None:
+            raise SuiteError(path, [Mistake(None, "", "the file is empty")])
+        root = reader.node(composed, "", _line(composed))
+    except yaml.YAMLError as error:
+        raise SuiteError(path, [_syntax(error)]) from None
+    except _TooLargeError as error:
+        raise SuiteError(path, [Mistake(error.line, "", str(error))]) from None
+    except RecursionError:
+        raise SuiteError(path, [Mistake(None, "", "nested too deeply")]) from None
+    if not isinstance(root.value, dict):
+        what = f"expected a mapping of keys to values, found {describe(root.value)}"
+        raise SuiteError(path, [Mistake(root.line, "", what)])
+    return root, reader.mistakes
+
+
+def _syntax(error: yaml.YAMLError) -> Mistake:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    return Mistake(mark.line + 1 if mark else None, "", f"not YAML: {problem}")
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all nodes below it."""
+    yield node
+    children = node.value.values() if isinstance(node.value, dict) else node.value
+    if isinstance(node.value, (dict, list)):
+        for child in children:  # type: ignore[union-attr]
+            yield from walk(child)
