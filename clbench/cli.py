@@ -77,7 +77,7 @@ def run(
     seeds: Seeds = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Worker processes; all cores if absent."),
+        typer.Option("--jobs", "-j", min=1, help="Worker processes (all cores)."),
     ] = None,
     executor: Annotated[str, typer.Option("--executor", help="Engine that runs cells.")] = "local",
     budget: Budget = "1",
@@ -122,9 +122,7 @@ def run(
         try:
             good &= session.execute(plan, engine, notices, fail_fast)
         except KeyboardInterrupt:
-            notices.print(
-                "stopped; finished cells are kept, the same command goes on with the rest"
-            )
+            notices.print("stopped; finished cells are kept, the same command runs the rest")
             raise typer.Exit(130) from None
         _print_table(session.table(plan), "rich")
     raise typer.Exit(0 if good else 1)

@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from pydantic import PositiveFloat, PositiveInt
 
 from clbench.executor import Listener, Progress
@@ -103,7 +103,7 @@ def run_pool(
         initializer=_prepare_worker,
         initargs=(folder, os.getpid()),
     )
-    pending: dict[Future[Record], Cell] = {}
+    pending: dict[ProcessFuture[Record], Cell] = {}
     started: set[str] = set()
     seen: dict[str, str] = {}
     try:
@@ -116,7 +116,7 @@ def run_pool(
                 if future.running() and cell.config.id not in started:
                     started.add(cell.config.id)
                     listener.started(cell)
-            for future in done:
+            for future in [future for future in pending if future in done]:
                 cell = pending.pop(future)
                 if cell.config.id not in started:
                     listener.started(cell)
@@ -124,11 +124,11 @@ def run_pool(
             for cell in pending.values():
                 _pass_on(cell.config.id, folder, seen, listener)
         if pending:
-            pool.stop()
+            pool.stop()  # type: ignore[no-untyped-call]
         else:
-            pool.close()
+            pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         raise
     finally:
         pool.join()

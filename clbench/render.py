@@ -146,7 +146,7 @@ def _verdict(line: Line) -> str:
     """The verdict, and whatever is not in order."""
     if line.num_seeds == 0:
         return line.status
-    parts = [line.verdict] if line.verdict else []
+    parts: list[str] = [line.verdict] if line.verdict else []
     if line.budget < 1 and line.verdict != "not comparable":
         parts.append(f"{_percent(line.budget)} budget")
     if line.status != "ok":
@@ -186,7 +186,7 @@ def _cells(line: Line, decimals: int) -> list[str]:
 
 
 def to_latex(table: ResultsTable) -> str:
-    """Booktabs tables, one per heading (needs ``\\usepackage{booktabs}``)."""
+    """Tables for LaTeX's booktabs package, one per heading."""
     texts = [f"% {_title(table)}"]
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]

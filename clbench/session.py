@@ -168,8 +168,8 @@ def describe(plan: Plan) -> RenderableType:
         total += sum(step or 0 for step in steps)
         left = sum(cell.config.id in todo for cell in mine)
         note = f"{left} to run" if row.excluded is None else f"excluded: {row.excluded}"
-        shown = "–" if not mine else "?" if None in steps else f"{sum(map(int, steps)):,}"  # type: ignore[arg-type]
-        seeds = ", ".join(str(cell.config.seed) for cell in mine) or "–"
+        shown = "?" if None in steps else f"{sum(step or 0 for step in steps):,}"
+        seeds = ", ".join(str(cell.config.seed) for cell in mine) or "none"
         grid.add_row(row.key, seeds, shown, note)
     summary = (
         f"suite '{plan.suite.name}': {len(plan.cells)} cells, {len(todo)} to run, "

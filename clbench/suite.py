@@ -399,7 +399,8 @@ class _Loader:
             self.check_kind(family, model, settings["model"])
         if len(self.mistakes) > before or scenario is None:
             return ()
-        assert family and learner and model and training  # else there is a mistake
+        if family is None or learner is None or model is None or training is None:
+            return ()
         plugins = {r.plugin.distribution: r.plugin.version for r in self.used}
         return tuple(
             CellConfig(
@@ -502,7 +503,8 @@ class _Loader:
         if isinstance(node.value, dict) and "optimizer" in node.value:
             optimizer = _named(node.value["optimizer"])
             node = Node({**node.value, "optimizer": optimizer}, node.line, node.where)
-        return self.model(Training, node, "key of training")
+        found: Training | None = self.model(Training, node, "key of training")
+        return found
 
     def check_kind(self, family: Choice, model: Choice, node: Node) -> None:
         """Whether the main net takes the samples that the tasks give."""
@@ -601,23 +603,18 @@ def _expectation(error: Any) -> str:
 
 
 def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The fields of the (sub)model that a location leads to."""
-    fields: Any = model
+    """The fields of the (sub)model that a location leads to; a tagged union adds its tag to it."""
     for step in loc:
-        annotation = fields.model_fields[step].annotation if step in fields.model_fields else None
-        candidates = [annotation, *get_args(annotation)]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if models:
-            fields = models[0]
-        for found in models:  # a tagged union: the next step is the tag
-            if (
-                found.model_fields.get("name")
-                and len(loc) > 1
-                and loc[-1] == found.model_fields["name"].default
-            ):
-                fields = found
-                break
-    return sorted(fields.model_fields)
+        field = model.model_fields.get(str(step))
+        models = _models(field.annotation) if field else []
+        tagged = [m for m in models if "name" in m.model_fields]
+        model = next((m for m in tagged if m.model_fields["name"].default in loc), model)
+    return sorted(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    candidates = [annotation, *get_args(annotation)]
+    return [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
 
 
 def _or(words: list[str]) -> str:

@@ -17,7 +17,7 @@ import yaml
 
 from clbench.errors import Mistake, SuiteError
 
-Value: TypeAlias = "None | bool | int | float | str | list[Node] | dict[str, Node]"
+Value: TypeAlias = "bool | int | float | str | list[Node] | dict[str, Node] | None"
 
 MAX_NODES = 100_000
 """Values in a file, aliases counted as often as they are used."""
@@ -212,7 +212,9 @@ def _syntax(error: yaml.YAMLError) -> Mistake:
 def walk(node: Node) -> Iterator[Node]:
     """A node and all nodes below it."""
     yield node
-    children = node.value.values() if isinstance(node.value, dict) else node.value
-    if isinstance(node.value, (dict, list)):
-        for child in children:  # type: ignore[union-attr]
+    if isinstance(node.value, dict):
+        for child in node.value.values():
+            yield from walk(child)
+    elif isinstance(node.value, list):
+        for child in node.value:
             yield from walk(child)

@@ -282,7 +282,9 @@ class _ElmanFunction(torch.autograd.Function):
         return (
             d_inputs,
             *(None, None, None),
-            torch.mm(inputs[:stop].reshape(flat_h.shape[0], -1).t(), flat_h).t(),  # the faster order
+            torch.mm(
+                inputs[:stop].reshape(flat_h.shape[0], -1).t(), flat_h
+            ).t(),  # the faster order
             b_h,
             W_hh,
             b_h.clone(),

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
+from torch.nn.functional import pad
 
 from clbench.params import Params
 from clbench.protocols import Context, LearnerContext, NamedTensors, State, TaskData
@@ -75,7 +76,7 @@ class Coresets(FineTuning):
             inputs.index_select(self._axis, self._draw(inputs.shape[self._axis], n))
             for inputs, n in zip(stored, shares.tolist(), strict=True)
         ]
-        inputs = torch.cat(drawn, dim=self._axis)
+        inputs = torch.cat(_of_one_length(drawn) if self._axis == 1 else drawn, dim=self._axis)
         lesson = teach(inputs, shares, self._net, self._former, self._layout, self._objective)
         outputs = self._net(weights, lesson.query, Context(training=True))
         outputs = self._layout.select(outputs, lesson.query.task_id)
@@ -103,3 +104,9 @@ class Coresets(FineTuning):
         super().restore(state)
         self._stored, self._former = list(state["stored"]), dict(state["former"])
         self._drawing.set_state(state["drawing"])
+
+
+def _of_one_length(sequences: list[Tensor]) -> list[Tensor]:
+    """Sequences ``(S_j, B_j, F)``, filled up with zeros at their ends to the longest."""
+    longest = max(len(sequence) for sequence in sequences)
+    return [pad(sequence, (0, 0, 0, 0, 0, longest - len(sequence))) for sequence in sequences]
