@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clbench.errors import UnknownNameError
+from clbench.hookspecs import GROUP
 from clbench.registry import KINDS, Registered, Registry
 
 
@@ -18,12 +19,17 @@ def to_rich(registry: Registry, what: str | None) -> RenderableType:
         return _plugins(registry)
     kinds = [kind for kind in KINDS if what in (None, f"{kind}s")]
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("kind", "name", "what it does", "source", "plugin"):
-        grid.add_column(heading, header_style="bold", overflow="fold")
+    for heading in ("kind", "name"):
+        grid.add_column(heading, header_style="bold", no_wrap=True)
+    grid.add_column("what it does", header_style="bold", overflow="fold")
     for kind in kinds:
         for found in registry.table(kind).values():
-            entry = found.entry
-            grid.add_row(kind, entry.name, entry.summary, entry.source, found.plugin.name)
+            entry, plugin = found.entry, found.plugin
+            text = Text(entry.summary)
+            text.append(f"  {entry.source}" if entry.source else "", style="dim")
+            if plugin.distribution != GROUP:
+                text.append(f"  [{plugin.distribution} {plugin.version}]", style="cyan")
+            grid.add_row(kind, entry.name, text)
     broken = sum(bool(plugin.errors) for plugin in registry.plugins)
     if not broken:
         return grid

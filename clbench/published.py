@@ -124,10 +124,17 @@ def _one(ours: Aggregate | None, value: float, margin: float, better: str) -> Ve
     return "better" if (ours.mean > value) == (better == "higher") else "below"
 
 
-def find(root: Path, name: str | None) -> Ledger | None:
-    """The ledger of a suite under ``<results>/published``, if the suite names one.
+def find(results: Path, suite: Path, name: str | None) -> Ledger | None:
+    """The ledger that a suite names, if it names one.
+
+    It is looked for under ``<results>/published``, and then beside the suite, under
+    ``<folder of the suite>/../results/published``.
 
     Raises:
-        FileError: It is not there, or has mistakes.
+        FileError: It is in neither place, or has mistakes.
     """
-    return None if name is None else load(root / "published" / f"{name}.yaml")
+    if name is None:
+        return None
+    folders = [results, suite.resolve().parent.parent / "results"]
+    paths = [folder / "published" / f"{name}.yaml" for folder in folders]
+    return load(next((path for path in paths if path.exists()), paths[0]))

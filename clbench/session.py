@@ -148,7 +148,7 @@ def table(plan: Plan) -> tables.ResultsTable:
     return tables.collect(
         plan.suite,
         plan.store,
-        published.find(plan.store.root, plan.suite.published),
+        published.find(plan.store.root, plan.suite.path, plan.suite.published),
         budget=plan.budget,
         rows=plan.rows,
         seeds=plan.seeds,

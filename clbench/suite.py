@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-
+from clbench.checks import Checker, either
 from clbench.config import CellConfig, Choice, Regime, Training
-from clbench.errors import ClbenchError, Mistake, SuiteError, suggestion
+from clbench.errors import SuiteError, suggestion
 from clbench.metrics import SUMMARIES
 from clbench.params import read
-from clbench.registry import Kind, Registered, Registry
+from clbench.registry import Registry
 from clbench.scenario import Scenario
-from clbench.yaml12 import Node, describe, walk
+from clbench.yaml12 import Node, describe, merge, named
 from clbench.yaml12 import read as read_yaml
 
 NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
@@ -132,16 +130,8 @@ class _Exclusion:
     why: str
 
 
-@dataclass(slots=True)
-class _Loader:
-    """Checks the tree of one file; mistakes are kept in the order found, each once."""
-
-    registry: Registry
-    mistakes: dict[Mistake, None]
-    used: set[Registered] = field(default_factory=set)
-
-    def wrong(self, node: Node, what: str) -> None:
-        self.mistakes[Mistake(node.line, node.where, what)] = None
+class _Loader(Checker):
+    """Makes the suite of the tree of one file."""
 
     def suite(self, path: Path, root: Node) -> Suite | None:
         values = self.mapping(root, _SUITE_KEYS, required=("suite", "scenario", "seeds"))
@@ -178,33 +168,6 @@ class _Loader:
             rows=tuple(row for row in rows if row is not None),
         )
 
-    # what a value must be
-
-    def mapping(
-        self, node: Node, known: Iterable[str] = (), required: Iterable[str] = ()
-    ) -> dict[str, Node]:
-        """The values of a mapping whose keys must be among `known` (empty: any)."""
-        if not isinstance(node.value, dict):
-            self.wrong(node, f"expected a mapping, found {describe(node.value)}")
-            return {}
-        known = tuple(known)
-        for key, child in node.value.items():
-            if known and key not in known:
-                what = f"unknown key '{key}'{suggestion(key, known)}"
-                self.wrong(child, f"{what}\n      known: {', '.join(sorted(known))}")
-        for key in required:
-            if key not in node.value:
-                self.wrong(node, f"missing key '{key}'")
-        return node.value
-
-    def text(self, node: Node | None) -> str:
-        if node is None or node.value is None:
-            return ""
-        if not isinstance(node.value, str):
-            self.wrong(node, f"expected text, found {describe(node.value)}")
-            return ""
-        return node.value
-
     def entries(self, node: Node | None, what: str) -> dict[str, Node]:
         """The tasks or methods of the suite."""
         if node is None:
@@ -220,42 +183,6 @@ class _Loader:
             if what == "method":
                 self.mapping(entry, _METHOD_KEYS)
         return {key: entry for key, entry in entries.items() if isinstance(entry.value, dict)}
-
-    def seeds(self, node: Node | None) -> tuple[int, ...]:
-        if node is None:
-            return ()
-        items = node.value if isinstance(node.value, list) else [node]
-        seeds: dict[int, Node] = {}
-        for item in items:
-            for seed in self.some_seeds(item):
-                if seed in seeds:
-                    self.wrong(item, f"the seed {seed} is given twice")
-                seeds[seed] = item
-        if not items:
-            self.wrong(node, "expected at least one seed")
-        return tuple(seeds)
-
-    def some_seeds(self, node: Node) -> list[int]:
-        value = node.value
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
-            return [value]
-        if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})-(\d{1,9})", value)):
-            first, last = int(match[1]), int(match[2])
-            if first <= last < first + 10_000:
-                return list(range(first, last + 1))
-        self.wrong(node, f"expected whole numbers from 0 or a range '0-4', found {describe(value)}")
-        return []
-
-    def budgets(self, node: Node | None) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for key, child in (self.mapping(node) if node else {}).items():
-            value = child.value
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-                what = f"expected a fraction in (0, 1], found {describe(value)}"
-                self.wrong(child, what)
-            else:
-                found[key] = float(value)
-        return found
 
     def exclusions(
         self, node: Node | None, tasks: Mapping[str, Node], methods: Mapping[str, Node]
@@ -307,7 +234,7 @@ class _Loader:
             settings = self.settings(suite, method, override)
             cells = self.cells(suite, task, method, settings, seeds)
             regime = settings["regime"].value if "regime" in settings else "sequential"
-            expect = _merge(method_values.get("expect"), override.get("expect"))
+            expect = merge(method_values.get("expect"), override.get("expect"))
             thresholds = self.thresholds(expect, str(regime))
         return Row(
             task=task_key,
@@ -360,8 +287,8 @@ class _Loader:
         for layer in layers:
             for key in _SETTINGS:
                 if key in layer:
-                    node = _named(layer[key]) if key in ("learner", "model") else layer[key]
-                    found = _merge(merged.get(key), node)
+                    node = named(layer[key]) if key in ("learner", "model") else layer[key]
+                    found = merge(merged.get(key), node)
                     assert found is not None  # one of the two is given
                     merged[key] = found
         return merged
@@ -386,8 +313,8 @@ class _Loader:
         family = None
         if "family" in values:
             rest = {k: v for k, v in values.items() if k not in _TASK_KEYS}
-            named = Node({"name": values["family"], **rest}, task.line, task.where)
-            family = self.choice("task", named, scenario)
+            asked = Node({"name": values["family"], **rest}, task.line, task.where)
+            family = self.choice("task", asked, scenario)
         learner = self.choice("learner", settings.get("learner"), scenario)
         model_node, heads_node = _without_heads(settings.get("model"))
         model = self.choice("model", model_node, scenario)
@@ -426,17 +353,6 @@ class _Loader:
         found = self.one_of(node, [scenario.value for scenario in Scenario], None)
         return None if found is None else Scenario(found)
 
-    def one_of(self, node: Node | None, known: Iterable[str], default: Any) -> Any:
-        if node is None:
-            return default
-        known = list(known)
-        if node.value not in known:
-            near = suggestion(node.value, known) if isinstance(node.value, str) else ""
-            what = f"expected {_or([repr(k) for k in known])}, found {describe(node.value)}{near}"
-            self.wrong(node, what)
-            return default
-        return node.value
-
     def data_seed(self, node: Node | None, seed: int) -> int:
         if node is None:
             return 42
@@ -454,54 +370,25 @@ class _Loader:
             return "shared"
         return self.one_of(node, scenario.heads, scenario.heads[0])
 
-    def choice(self, kind: Kind, node: Node | None, scenario: Scenario | None) -> Choice | None:
-        """A registered thing by name, with all its parameters."""
-        if node is None:
-            return None
-        values = self.mapping(node)
-        if "name" not in values:
-            if isinstance(node.value, dict):
-                self.wrong(node, "missing key 'name'")
-            return None
-        name_node = values["name"]
-        name = self.text(name_node)
-        if not name:
-            return None
-        try:
-            found = self.registry.find(kind, name)
-            loaded = found.load()
-        except ClbenchError as error:
-            self.wrong(name_node, str(error).replace("\n    ", "\n      "))
-            return None
-        self.used.add(found)
-        if scenario is not None and scenario not in loaded.scenarios:
-            serves = _or(sorted(repr(s.value) for s in loaded.scenarios))
-            what = f"{kind} '{name}' cannot serve the scenario '{scenario.value}', only {serves}"
-            self.wrong(name_node, what)
-        rest = Node({k: v for k, v in values.items() if k != "name"}, node.line, node.where)
-        params = self.model(loaded.Params, rest, f"parameter of {kind} '{name}'")
-        if params is None:
-            return None
-        return Choice(name=name, version=loaded.version, params=params.model_dump(mode="json"))
-
     def regularizers(self, node: Node | None, scenario: Scenario | None) -> tuple[Choice, ...]:
         found = []
         for name, child in (self.mapping(node) if node else {}).items():
             if child.value is None:
                 continue
-            named = Node({"name": Node(name, child.line, child.where)}, child.line, child.where)
+            asked = {"name": Node(name, child.line, child.where)}
             if isinstance(child.value, dict):
-                named = Node({**named.value, **child.value}, child.line, child.where)  # type: ignore[dict-item]
+                asked |= child.value
             else:
                 self.wrong(child, f"expected a mapping, found {describe(child.value)}")
-            found.append(self.choice("regularizer", named, scenario))
+            node = Node({**asked}, child.line, child.where)
+            found.append(self.choice("regularizer", node, scenario))
         return tuple(choice for choice in found if choice is not None)
 
     def training(self, node: Node | None) -> Training | None:
         if node is None:
             return None
         if isinstance(node.value, dict) and "optimizer" in node.value:
-            optimizer = _named(node.value["optimizer"])
+            optimizer = named(node.value["optimizer"])
             node = Node({**node.value, "optimizer": optimizer}, node.line, node.where)
         found: Training | None = self.model(Training, node, "key of training")
         return found
@@ -513,7 +400,7 @@ class _Loader:
         spec = family_class(read(family_class.Params, family.params)).spec
         if spec.kind not in model_class.kinds:
             what = (
-                f"model '{model.name}' takes {_or(sorted(model_class.kinds))} samples, and task "
+                f"model '{model.name}' takes {either(sorted(model_class.kinds))} samples, and task "
                 f"family '{family.name}' gives {spec.kind}"
             )
             self.wrong(node.at(("name",)), what)
@@ -534,115 +421,6 @@ class _Loader:
                 continue
             found.append(Threshold(metric, match[1], float(match[2])))
         return tuple(found)
-
-    def model(self, model: type[BaseModel], node: Node, what: str) -> Any:
-        """The node as a parameter model, or None with its mistakes."""
-        for child in walk(node):
-            if isinstance(child.value, float) and not math.isfinite(child.value):
-                self.wrong(child, f"expected a finite number, found {child.value}")
-                return None
-        try:
-            return read(model, node.plain())
-        except ValidationError as error:
-            self.translate(error, model, node, what)
-            return None
-
-    def translate(
-        self, error: ValidationError, model: type[BaseModel], node: Node, what: str
-    ) -> None:
-        """Pydantic's errors as mistakes; those of one value become one."""
-        expected: dict[tuple[int, str], tuple[Node, list[str]]] = {}
-        for one in error.errors():
-            loc, kind = one["loc"], one["type"]
-            if kind == "extra_forbidden":
-                name = str(loc[-1])
-                known = _known(model, loc[:-1])
-                near = suggestion(name, known)
-                text = f"unknown {what} '{name}'{near}\n      known: {', '.join(known) or 'none'}"
-                self.wrong(node.at(loc), text)
-            elif kind == "missing":
-                self.wrong(node, f"missing {what} '{loc[-1]}'")
-            elif kind == "value_error":
-                self.wrong(node.at(loc), one["msg"].removeprefix("Value error, "))
-            else:
-                place = node.at(loc)
-                key = (place.line, place.where)
-                expected.setdefault(key, (place, []))[1].append(_expectation(one))
-        for place, texts in expected.values():
-            wanted = _or(list(dict.fromkeys(texts)))
-            self.wrong(place, f"expected {wanted}, found {describe(place.value)}")
-
-
-def _expectation(error: Any) -> str:
-    """What pydantic expected, as words."""
-    kind, context = error["type"], error.get("ctx", {})
-    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        words = {
-            "greater_than": ("greater than", "gt"),
-            "greater_than_equal": ("at least", "ge"),
-            "less_than": ("less than", "lt"),
-            "less_than_equal": ("at most", "le"),
-        }[kind]
-        return f"a number {words[0]} {context[words[1]]}"
-    if kind.startswith("int"):
-        return "a whole number"
-    if kind.startswith("float"):
-        return "a number"
-    if kind.startswith("bool"):
-        return "true or false"
-    if kind.startswith("string"):
-        return "text"
-    if kind in ("literal_error", "enum"):
-        return str(context["expected"])
-    if kind == "union_tag_invalid":
-        return str(context["expected_tags"]).replace(", ", " or ")
-    if kind in ("tuple_type", "list_type"):
-        return "a list"
-    message: str = error["msg"]
-    return message[0].lower() + message[1:]
-
-
-def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The fields of the (sub)model that a location leads to; a tagged union adds its tag to it."""
-    for step in loc:
-        field = model.model_fields.get(str(step))
-        models = _models(field.annotation) if field else []
-        tagged = [m for m in models if "name" in m.model_fields]
-        model = next((m for m in tagged if m.model_fields["name"].default in loc), model)
-    return sorted(model.model_fields)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    candidates = [annotation, *get_args(annotation)]
-    return [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-
-
-def _or(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _named(node: Node) -> Node:
-    """``fine-tuning`` as ``{name: fine-tuning}``."""
-    if isinstance(node.value, dict):
-        return node
-    return Node({"name": Node(node.value, node.line, node.where)}, node.line, node.where)
-
-
-def _merge(base: Node | None, over: Node | None) -> Node | None:
-    """`over` laid upon `base`; another ``name`` drops all that belonged to the old one."""
-    if base is None or over is None:
-        return base if over is None else over
-    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
-        return over
-    names = [node.value.get("name") for node in (base, over) if isinstance(node.value, dict)]
-    if names[0] and names[1] and names[0].value != names[1].value:
-        return over
-    merged = dict(base.value)
-    for key, child in over.value.items():
-        found = _merge(merged.get(key), child)
-        assert found is not None  # the child is given
-        merged[key] = found
-    return Node(merged, over.line, over.where)
 
 
 def _without_heads(node: Node | None) -> tuple[Node | None, Node | None]:

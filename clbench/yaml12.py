@@ -218,3 +218,27 @@ def walk(node: Node) -> Iterator[Node]:
     elif isinstance(node.value, list):
         for child in node.value:
             yield from walk(child)
+
+
+def named(node: Node) -> Node:
+    """``fine-tuning`` as ``{name: fine-tuning}``."""
+    if isinstance(node.value, dict):
+        return node
+    return Node({"name": Node(node.value, node.line, node.where)}, node.line, node.where)
+
+
+def merge(base: Node | None, over: Node | None) -> Node | None:
+    """`over` laid upon `base`, mappings key by key; another ``name`` drops all of the old one."""
+    if base is None or over is None:
+        return base if over is None else over
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
+        return over
+    names = [node.value.get("name") for node in (base, over) if isinstance(node.value, dict)]
+    if names[0] and names[1] and names[0].value != names[1].value:
+        return over
+    merged = dict(base.value)
+    for key, child in over.value.items():
+        found = merge(merged.get(key), child)
+        assert found is not None  # the child is given
+        merged[key] = found
+    return Node(merged, over.line, over.where)

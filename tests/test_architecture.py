@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STAGES = [  # a module may import modules of the stages above its own, and of its own
     {"errors", "params", "scenario", "hookspecs", "metrics"},
     {"config", "registry", "yaml12"},
-    {"records", "protocols", "published"},
+    {"records", "protocols", "published", "checks"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing"},
     {"executor", "provenance", "gate", "tables"},

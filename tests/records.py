@@ -1,0 +1,35 @@
+"""Records made up for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import toys
+
+from clbench.config import CellConfig
+from clbench.records import Failure, MetricInfo, Record, Result, Timing
+
+
+def good(config: CellConfig | None = None, diagonal: float = 99.0, last: float = 90.0) -> Record:
+    """A record of three tasks with a during accuracy and a final accuracy."""
+    rows = ((diagonal, 50.0, 50.0), (70.0, diagonal, 50.0))
+    total = 3 * last - diagonal
+    return Record(
+        status="ok",
+        config=config or toys.config(),
+        result=Result(
+            metric=MetricInfo(name="accuracy", unit="%", better="higher"),
+            R=(*rows, (total / 2, total / 2, diagonal)),
+            initial=(50.0, 50.0, 50.0),
+            curves=(),
+            num_parameters={"trained": 102, "main_net": 102},
+            iterations=60,
+        ),
+        timing=Timing(data=0.1, train=60.0, consolidate=0.0, evaluate=0.0, total=60.1),
+    )
+
+
+def bad(config: CellConfig | None = None, status: Any = "failed") -> Record:
+    """A record without a result."""
+    failure = Failure(type="ValueError", message="no reason", traceback="Traceback ...")
+    return Record(status=status, config=config or toys.config(), failure=failure)

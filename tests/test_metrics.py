@@ -1,0 +1,104 @@
+"""Metrics of R: known answers, and properties."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clbench import metrics
+
+R = ((90.0, 20.0, 10.0), (60.0, 80.0, 30.0), (50.0, 70.0, 100.0))
+INITIAL = (15.0, 10.0, 5.0)
+HOLES = ((90.0, None, None), (None, 80.0, None), (None, None, 100.0))
+LAST_ROW = ((None, None, None), (None, None, None), (50.0, 70.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("during_accuracy", 90.0),  # (90 + 80 + 100) / 3
+        ("final_accuracy", 220 / 3),  # (50 + 70 + 100) / 3
+        ("backward_transfer", -25.0),  # ((50 - 90) + (70 - 80)) / 2
+        ("forward_transfer", 17.5),  # ((20 - 10) + (30 - 5)) / 2
+        ("forgetting", 25.0),  # ((max(90, 60) - 50) + (80 - 70)) / 2
+    ],
+)
+def test_values_worked_out_by_hand(name: str, expected: float) -> None:
+    assert metrics.SUMMARIES[name](R, INITIAL, "higher") == pytest.approx(expected)
+
+
+def test_forgetting_is_from_the_best_score_before_the_end() -> None:
+    later_best = ((50.0, 0.0, 0.0), (80.0, 70.0, 0.0), (60.0, 90.0, 90.0))
+
+    # (max(50, 80) - 60 + (70 - 90)) / 2: the second task has improved to the end
+    assert metrics.forgetting(later_best, INITIAL, "higher") == 0.0
+
+
+def test_where_lower_is_better_differences_are_turned() -> None:
+    errors = ((1.0, 9.0), (4.0, 2.0))
+
+    assert metrics.backward_transfer(errors, (8.0, 8.0), "lower") == -3.0
+    assert metrics.forgetting(errors, (8.0, 8.0), "lower") == 3.0
+    assert metrics.forward_transfer(errors, (8.0, 8.0), "lower") == -1.0
+
+
+@pytest.mark.parametrize("name", metrics.SUMMARIES)
+def test_what_was_not_measured_gives_nothing(name: str) -> None:
+    summary = metrics.SUMMARIES[name]
+
+    assert (summary(HOLES, INITIAL, "higher") is None) is (name != "during_accuracy")
+    assert (summary(LAST_ROW, INITIAL, "higher") is None) is (name != "final_accuracy")
+    assert summary((), (), "higher") is None
+
+
+def test_a_single_task_has_no_transfer_and_no_forgetting() -> None:
+    for name in ("backward_transfer", "forward_transfer", "forgetting"):
+        assert metrics.SUMMARIES[name](((5.0,),), (1.0,), "higher") is None
+
+
+_matrices = st.integers(2, 5).flatmap(
+    lambda k: st.lists(st.lists(st.floats(0, 100), min_size=k, max_size=k), min_size=k, max_size=k)
+)
+
+
+@given(_matrices)
+def test_forgetting_is_at_least_minus_backward_transfer(matrix: list[list[float]]) -> None:
+    initial = [0.0] * len(matrix)
+    forgetting = metrics.forgetting(matrix, initial, "higher")
+    backward = metrics.backward_transfer(matrix, initial, "higher")
+
+    assert forgetting is not None
+    assert backward is not None
+    assert forgetting >= -backward - 1e-9
+
+
+@given(_matrices, st.floats(-50, 50))
+def test_adding_a_constant_moves_means_and_no_differences(
+    matrix: list[list[float]], constant: float
+) -> None:
+    initial = [1.0] * len(matrix)
+    moved = [[score + constant for score in row] for row in matrix]
+    moved_initial = [score + constant for score in initial]
+
+    for name, summary in metrics.SUMMARIES.items():
+        before, after = summary(matrix, initial, "higher"), summary(moved, moved_initial, "higher")
+        assert before is not None
+        expected = before + constant if name.endswith("accuracy") else before
+        assert after == pytest.approx(expected, abs=1e-6)
+
+
+def test_seeds_are_aggregated_with_a_t_interval() -> None:
+    found = metrics.aggregate([1.0, 2.0, 3.0])
+
+    # s = 1, t(0.975, 2) = 4.302653: 2 +- 4.302653 / sqrt(3)
+    assert found is not None
+    assert found.n == 3
+    assert found.mean == 2.0
+    assert found.low == pytest.approx(2 - 2.484138, abs=1e-5)
+    assert found.high == pytest.approx(2 + 2.484138, abs=1e-5)
+
+
+def test_a_single_seed_has_no_interval_and_no_seed_no_mean() -> None:
+    assert metrics.aggregate([5.0]) == metrics.Aggregate(5.0, None, None, 1)
+    assert metrics.aggregate([]) is None

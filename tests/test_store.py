@@ -1,0 +1,167 @@
+"""Records as files: read whole or refused, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import records
+import toys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clbench.errors import ClbenchError, RecordError
+from clbench.records import from_text, to_text
+from clbench.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_a_record_comes_back_as_it_was(store: Store) -> None:
+    record = records.good()
+
+    path = store.put(record)
+
+    assert path.name == f"{record.id}.json"
+    assert store.find(record.config) == record
+    assert store.find(toys.config(seed=9)) is None
+    assert store.scan() == ((record,), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t[:200], "not JSON, perhaps truncated"),
+        (lambda t: "", "not JSON, perhaps truncated"),
+        (lambda t: "[1]", "expected a record, found something else"),
+        (lambda t: t.replace("90.0", "91.0").replace("85.5", "86.5"), "its checksum does not fit: damaged, or edited by hand"),
+        (lambda t: t.replace('"format": 1', '"format": 7'), "format 7, this version reads format 1"),
+    ],
+)  # fmt: skip
+def test_a_truncated_or_edited_record_is_named_and_refused(
+    change: Callable[[str], str], message: str, store: Store
+) -> None:
+    record = records.good()
+    path = store.put(record)
+    changed = change(path.read_text())
+    assert changed != path.read_text()
+    path.write_text(changed)
+
+    with pytest.raises(RecordError) as caught:
+        store.find(record.config)
+
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert store.scan()[0] == ()
+    assert [str(error) for error in store.scan()[1]] == [str(caught.value)]
+
+
+def test_a_record_under_another_name_is_refused(store: Store) -> None:
+    path = store.put(records.good())
+    other = path.with_name("0123456789abcdef.json")
+    path.rename(other)
+
+    (error,) = store.scan()[1]
+
+    assert str(error) == f"{other}: the file name is not the id of the record, {path.stem}"
+
+
+def test_a_record_whose_checksum_was_mended_but_whose_id_was_not_is_refused() -> None:
+    values = json.loads(to_text(records.good()))
+    values["config"]["seed"] = 7
+    del values["checksum"]
+    from clbench.config import digest
+
+    text = json.dumps(values | {"checksum": digest(values)})
+
+    with pytest.raises(RecordError, match="is not that of its configuration"):
+        from_text(text, Path("x.json"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_any_flipped_byte_is_noticed(place: int, bits: int) -> None:
+    record = records.good()
+    content = bytearray(to_text(record).encode())
+    content[place % len(content)] ^= bits
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return
+
+    try:
+        read = from_text(text, Path(f"{record.id}.json"))
+    except RecordError:
+        return
+    assert read == record  # white space was changed to other white space
+
+
+def test_a_failure_never_replaces_a_good_record(store: Store) -> None:
+    store.put(records.bad())
+    store.put(records.good())
+    store.put(records.bad())
+
+    found = store.find(toys.config())
+
+    assert found is not None
+    assert found.status == "ok"
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_with_its_path(tmp_path: Path) -> None:
+    blocker = tmp_path / "results"
+    blocker.write_text("a file, not a folder")
+
+    with pytest.raises(
+        ClbenchError, match=f"^cannot write {blocker}/records/.*json: Not a directory$"
+    ):
+        Store(blocker).put(records.good())
+
+
+def test_a_write_that_fails_leaves_the_old_record_and_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.put(records.good())
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(ClbenchError, match=r"json: No space left on device$"):
+        store.put(records.good(last=10.0))
+
+    assert store.find(toys.config()) == records.good()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_records_of_other_versions_are_stale_answers(store: Store) -> None:
+    store.put(records.good(toys.config(plugins={"toys": "0.0"})))
+
+    assert store.is_stale(toys.config())
+    assert not store.is_stale(toys.config(seed=5))
+
+
+def test_two_processes_can_write_the_same_records_at_once(store: Store) -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]; import records, toys\n"
+        "from pathlib import Path; from clbench.store import Store\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "for i in range(200): store.put(records.good(toys.config(seed=i % 10)))\n"
+    )
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", code, str(store.root), here]
+
+    workers = [subprocess.Popen(command) for _ in range(2)]
+    while any(worker.poll() is None for worker in workers):
+        assert store.scan()[1] == ()  # a reader never meets a torn file
+        time.sleep(0.02)
+
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert len(store.scan()[0]) == 10
+    assert len(list((store.root / "records").iterdir())) == 10
