@@ -145,12 +145,13 @@ def _pass_on(cell_id: str, folder: Path, seen: dict[str, str], listener: Listene
 
 def _outcome(future: Future[Record], cell: Cell, folder: Path) -> Record:
     """The record of a finished cell, also where its worker did not live to make one."""
-    try:
+    error = future.exception()
+    if error is None:
         return future.result()
-    except TimeoutError:
+    if isinstance(error, TimeoutError):
         status: Status = "timed-out"
         failure = Failure(type="TimeoutError", message="the time limit was reached", traceback="")
-    except ProcessExpired as error:
+    elif isinstance(error, ProcessExpired):
         killed = error.exitcode == -signal.SIGKILL
         status = "out-of-memory" if killed else "failed"
         message = f"the worker process died with exit code {error.exitcode}" + (
@@ -159,7 +160,7 @@ def _outcome(future: Future[Record], cell: Cell, folder: Path) -> Record:
         failure = Failure(
             type="ProcessExpired", message=message, traceback=_end_of_log(folder, error.pid)
         )
-    except Exception as error:
+    else:
         status = "failed"
         failure = Failure(
             type=type(error).__name__,

@@ -1,0 +1,315 @@
+"""The command line, end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from clbench.records import from_text
+from clbench.store import Store
+
+ROOT = Path(__file__).parent.parent
+CLBENCH = str(Path(sys.executable).with_name("clbench"))
+
+TINY = """\
+suite: tiny
+scenario: task-il
+seeds: [0, 1]
+budgets: {half: 0.5}
+defaults:
+  model: {name: elman, hidden_size: 8}
+  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
+tasks:
+  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
+methods:
+  fine-tuning: {learner: fine-tuning, expect: {during_accuracy: '>= 10'}}
+  online-ewc:
+    learner: fine-tuning
+    regularizers: {online-ewc: {ewc_lambda: 10}}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def clbench(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [CLBENCH, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    records, errors = Store(folder).scan()
+    assert errors == ()
+    return {record.id: record.result for record in records}
+
+
+def test_running_gives_records_and_a_table_and_is_not_done_twice(tiny: Path) -> None:
+    first = clbench("run", tiny, "--jobs", 1, cwd=tiny.parent)
+    again = clbench("run", tiny, cwd=tiny.parent)
+
+    assert first.returncode == again.returncode == 0, first.stderr
+    assert "[4/4]" in first.stderr
+    assert "\x1b" not in first.stdout + first.stderr  # nobody's terminal
+    assert "4 of 4 cells have a record already" in again.stderr
+    assert again.stdout == first.stdout
+    assert first.stdout.startswith("tiny\n")
+    record = from_text(*_first_record(tiny.parent / "results"))
+    assert record.provenance is not None
+    assert record.provenance.threads == 1
+    assert record.provenance.suite == "tiny"
+
+
+def _first_record(results: Path) -> tuple[str, Path]:
+    path = min((results / "records").iterdir())
+    return path.read_text(), path
+
+
+def test_records_are_equal_with_one_worker_and_with_two_in_any_order_and_twice(tiny: Path) -> None:
+    one = clbench("run", tiny, "--jobs", 1, "--results", "one", cwd=tiny.parent)
+    reversed_suite = tiny.with_name("reversed.yaml")
+    head, methods = TINY.split("methods:\n")
+    fine, ewc = methods.split("  online-ewc:\n")
+    reversed_suite.write_text(
+        head.replace("[0, 1]", "[1, 0]") + "methods:\n  online-ewc:\n" + ewc + fine
+    )
+    two = clbench("run", reversed_suite, "--jobs", 2, "--results", "two", cwd=tiny.parent)
+    forced = clbench("run", tiny, "--jobs", 2, "--results", "one", "--force", cwd=tiny.parent)
+
+    assert one.returncode == two.returncode == forced.returncode == 0
+    before = _results(tiny.parent / "two")
+    assert len(before) == 4
+    assert _results(tiny.parent / "one") == before
+
+
+def test_the_gate_says_by_its_exit_code_whether_thresholds_hold(tiny: Path) -> None:
+    missing = clbench("check", tiny, cwd=tiny.parent)
+    clbench("run", tiny, cwd=tiny.parent)
+    holds = clbench("check", tiny, cwd=tiny.parent)
+    tiny.write_text(TINY.replace(">= 10", ">= 100"))
+    fails = clbench("check", tiny, cwd=tiny.parent)
+
+    assert [missing.returncode, holds.returncode, fails.returncode] == [1, 0, 1]
+    assert "missing" in missing.stdout
+    assert "fails" in fails.stdout
+
+
+def test_a_reduced_budget_leaves_full_records_alone(tiny: Path) -> None:
+    done = clbench("run", tiny, "--budget", "half", "--seeds", "0", cwd=tiny.parent)
+    full = clbench("table", tiny, "--format", "json", cwd=tiny.parent)
+    half = clbench("table", tiny, "--format", "json", "--budget", "half", cwd=tiny.parent)
+
+    assert "50 % budget" in done.stdout
+    assert [row["status"] for row in json.loads(full.stdout)] == ["missing", "missing"]
+    assert [row["budget"] for row in json.loads(half.stdout)] == [0.5, 0.5]
+
+
+def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(tiny: Path) -> None:
+    done = clbench("run", tiny, "--dry-run", "--only", "*/online-ewc", cwd=tiny.parent)
+
+    assert done.returncode == 0
+    assert "suite 'tiny': 2 cells, 2 to run, 40 training steps in all" in done.stdout
+    assert not (tiny.parent / "results").exists()
+
+
+def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> None:
+    cases = {
+        ("run", "none.yaml"): "none.yaml has 1 mistake:\n  there is no such file",
+        ("run", tiny, "--only", "x/y"): "no row of suite 'tiny' matches 'x/y'",
+        ("run", tiny, "--executor", "loca"): "unknown executor 'loca'; did you mean 'local'?",
+        ("run", tiny, "--seeds", "5"): "seed 5 is not one of suite 'tiny': 0, 1",
+        ("table", tiny, "--format", "html"): "unknown format 'html'",
+        ("show", "nobody"): "unknown name 'nobody'",
+        ("list", "taks"): "unknown listing 'taks'; did you mean 'tasks'?",
+    }
+    for arguments, message in cases.items():
+        done = clbench(*arguments, cwd=tiny.parent)
+        assert done.returncode == 2, arguments
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_a_failing_cell_is_recorded_the_others_go_on_and_the_exit_code_says_so(
+    tiny: Path,
+) -> None:
+    tiny.write_text(
+        TINY.replace(
+            "fine-tuning: {", "diverging: {training: {learning_rate: 3e38, optimizer: sgd}, "
+        )
+    )
+
+    done = clbench("run", tiny, "--seeds", "0", cwd=tiny.parent)
+    again = clbench("run", tiny, "--seeds", "0", cwd=tiny.parent)
+
+    assert done.returncode == 1
+    assert "permuted/diverging seed 0: failed: the loss of task" in done.stderr
+    assert "permuted/online-ewc seed 0: ok in" in done.stderr
+    assert "failed: DivergedError" in done.stdout
+    assert "1 of 2 cells have a record already" in again.stderr  # the failed one is tried again
+
+
+def test_a_damaged_record_is_named_and_not_silently_overwritten(tiny: Path) -> None:
+    clbench("run", tiny, cwd=tiny.parent)
+    text, path = _first_record(tiny.parent / "results")
+    path.write_text(text[:100])
+
+    refused = clbench("run", tiny, cwd=tiny.parent)
+    forced = clbench("run", tiny, "--force", cwd=tiny.parent)
+
+    assert refused.returncode == 2
+    assert f"{path.relative_to(tiny.parent)}: not JSON, perhaps truncated" in refused.stderr
+    assert "delete the file, or run with --force" in refused.stderr
+    assert forced.returncode == 0
+
+
+def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
+    tmp_path: Path,
+) -> None:
+    slow = tmp_path / "slow.yaml"
+    slow.write_text(
+        TINY.replace("iterations: 10", "iterations: 300").replace("[0, 1]", "[0, 1, 2, 3]")
+    )
+    process = subprocess.Popen(
+        [CLBENCH, "run", str(slow), "--jobs", "2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    records = tmp_path / "results" / "records"
+    deadline = time.monotonic() + 60
+    while not (records.exists() and list(records.glob("*.json"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 130, errors
+    assert "the same command runs the rest" in errors
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+    kept, damaged = Store(tmp_path / "results").scan()
+    assert damaged == ()
+    assert 1 <= len(kept) < 8
+    assert [path for path in records.iterdir() if path.suffix != ".json"] == []
+
+    again = clbench("run", slow, cwd=tmp_path)
+
+    assert again.returncode == 0
+    assert f"{len(kept)} of 8 cells have a record already" in again.stderr
+    assert len(_results(tmp_path / "results")) == 8
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.yaml"
+    slow.write_text(TINY.replace("iterations: 10", "iterations: 100000"))
+    process = subprocess.Popen(
+        [CLBENCH, "run", str(slow)],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    children: list[psutil.Process] = []
+    while len([c for c in children if c.is_running()]) < 2:
+        children = psutil.Process(process.pid).children(recursive=True)
+        time.sleep(0.05)
+    time.sleep(3.0)  # into the cells
+
+    process.kill()
+    process.wait()
+
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['clbench', 'list']\n"
+        "from clbench.cli import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "online-ewc" in done.stdout
+
+
+def test_names_and_suites_can_be_shown(tiny: Path) -> None:
+    name = clbench("show", "online-ewc", cwd=tiny.parent, COLUMNS="200")
+    suite = clbench("show", tiny, cwd=tiny.parent)
+
+    assert "ewc_lambda      number               required   Strength of the penalty." in name.stdout
+    assert "fisher_samples  whole number or all  all" in name.stdout
+    assert "source: Schwarz et al. 2018 (arXiv:1805.06370)" in name.stdout
+    assert "suite 'tiny': 4 cells, 4 to run, 80 training steps in all" in suite.stdout
+
+
+def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> None:
+    site = tiny.parent / "site"
+    info = site / "broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[clbench]\nbroken = broken_plugin\n")
+    (site / "broken_plugin.py").write_text("raise RuntimeError('rotten')\n")
+
+    listed = clbench("list", "plugins", cwd=tiny.parent, PYTHONPATH=str(site), COLUMNS="200")
+    validated = clbench("validate", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
+    tiny.write_text(TINY.replace("learner: fine-tuning,", "learner: rotten,"))
+    needed = clbench("run", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
+
+    cause = "import failed: RuntimeError: rotten"
+    assert cause in listed.stdout
+    assert "regularization" in listed.stdout
+    assert validated.returncode == 0
+    assert f"warning: plugin 'broken' (broken): {cause}" in validated.stderr
+    assert needed.returncode == 2
+    assert "unknown learner 'rotten'" in needed.stderr
+    assert f"plugin 'broken' (broken 1.0): {cause}" in needed.stderr
+
+
+def test_the_suites_of_the_repository_are_valid() -> None:
+    suites = sorted((ROOT / "suites").glob("*.yaml"))
+
+    done = clbench("validate", *suites, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(suites)
+
+
+def test_the_smoke_suite_runs_every_learner(tmp_path: Path) -> None:
+    done = clbench("run", ROOT / "suites/smoke.yaml", "--seeds", "0", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    records, _ = Store(tmp_path / "results").scan()
+    assert {record.status for record in records} == {"ok"}
+    assert {record.config.learner.name for record in records} == {
+        *("fine-tuning", "masking", "chunked-hypernetwork", "coresets", "generative-replay")
+    }

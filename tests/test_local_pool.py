@@ -1,0 +1,123 @@
+"""The local executor: what a cell does to its worker stays there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toys
+
+from clbench.executor import Progress
+from clbench.local_pool import run_pool, usable_cores
+from clbench.matrix import Cell
+from clbench.records import Record
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.records: dict[str, Record] = {}
+        self.reports: list[Progress] = []
+
+    def started(self, cell: Cell) -> None:
+        self.begun.append(cell.row)
+
+    def progressed(self, progress: Progress) -> None:
+        self.reports.append(progress)
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        self.records[cell.row] = record
+
+
+def misbehave(cell: Cell, report: Callable[[Progress], None]) -> Record:
+    """What a worker does with a cell: whatever its row says."""
+    import records
+
+    row = cell.row
+    if row == "raises":
+        raise ValueError("on purpose")
+    if row == "exits":
+        sys.exit(3)
+    if row == "dies":
+        print("last words", flush=True)
+        os._exit(7)
+    if row == "is-killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if row == "hangs":
+        time.sleep(60)
+    if row == "prints":
+        print("\x1b[2J garbage", file=sys.stderr, flush=True)
+    if row == "reports":
+        report(Progress(cell.config.id, 1, 3, 5, 10, 0.5, 90.0))
+        time.sleep(1.0)
+    return records.good(cell.config)
+
+
+def _run(rows: list[str], tmp_path: Path, **options: object) -> Listener:
+    listener = Listener()
+    cells = [Cell("toy", row, toys.config(seed=i)) for i, row in enumerate(rows)]
+    values = {"jobs": 2, "timeout": None, "folder": tmp_path, "should_stop": lambda: False}
+    run_pool(cells, listener, work=misbehave, **(values | options))  # type: ignore[arg-type]
+    return listener
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_the_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+def test_every_cell_ends_in_one_record_whatever_happens_to_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["good", "raises", "exits", "dies", "is-killed", "prints", "hangs", "also-good"]
+
+    found = _run(rows, tmp_path, timeout=5.0).records
+
+    assert {row: record.status for row, record in found.items()} == {
+        "good": "ok",
+        "raises": "failed",
+        "exits": "failed",
+        "dies": "failed",
+        "is-killed": "out-of-memory",
+        "prints": "ok",
+        "hangs": "timed-out",
+        "also-good": "ok",
+    }
+    raised, died = found["raises"].failure, found["dies"].failure
+    assert raised is not None
+    assert died is not None
+    assert (raised.type, raised.message) == ("ValueError", "on purpose")
+    assert "misbehave" in raised.traceback
+    assert died.message == "the worker process died with exit code 7"
+    assert "last words" in died.traceback
+    assert capfd.readouterr() == ("", "")  # nothing of it reaches the terminal
+
+
+def test_cells_are_announced_and_their_progress_passed_on(tmp_path: Path) -> None:
+    listener = _run(["reports", "good"], tmp_path)
+
+    assert sorted(listener.begun) == ["good", "reports"]
+    assert listener.reports == [Progress(toys.config(seed=0).id, 1, 3, 5, 10, 0.5, 90.0)]
+
+
+def test_no_further_cell_is_begun_when_asked_to_stop(tmp_path: Path) -> None:
+    stop: list[bool] = []
+    listener = Listener()
+    cells = [Cell("toy", "good", toys.config(seed=i)) for i in range(20)]
+
+    def finished(cell: Cell, record: Record) -> None:
+        stop.append(True)
+
+    listener.finished = finished  # type: ignore[method-assign]
+    run_pool(cells, listener, lambda: bool(stop), misbehave, 1, None, tmp_path)
+
+    assert 1 <= len(stop) < 20
+
+
+def test_there_is_a_usable_core() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

@@ -1,0 +1,334 @@
+"""Verdicts, the table model, and every format of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import records
+import toys
+from rich.console import Console
+
+from clbench import gate, published, render, tables
+from clbench.errors import ClbenchError, FileError
+from clbench.metrics import Aggregate
+from clbench.published import Entry, Number
+from clbench.store import Store
+from clbench.suite import Suite, load
+
+TEXT = """\
+suite: toy
+title: A toy suite
+scenario: task-il
+seeds: [1, 2, 3]
+defaults:
+  model: linear
+  training: {iterations: 10, learning_rate: 0.1}
+tasks:
+  a: {label: Task A, family: pictures}
+  b: {label: Task B, family: echoes}
+methods:
+  plain: {label: Plain 100 %, learner: plain, on: {a: {expect: {final_accuracy: '>= 89.5'}}}}
+  other: {label: Other, learner: generated, expect: {during_accuracy: '>= 50'}}
+exclude:
+  - {method: other, task: b, why: undefined there}
+"""
+
+LEDGER = """\
+source: A paper
+margin: 1.0
+rows:
+  a/plain:
+    label: Plain
+    during: {value: 99.5}
+    final: {value: 93.0, claim: around}
+    where: Table 1
+  b/plain: {label: Plain, final: {value: 10.0}, where: Table 1}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    path = tmp_path / "toy.yaml"
+    path.write_text(TEXT)
+    return load(path, toys.registry())
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> published.Ledger:
+    path = tmp_path / "ledger.yaml"
+    path.write_text(LEDGER)
+    return published.load(path)
+
+
+@pytest.fixture
+def store(tmp_path: Path, suite: Suite) -> Store:
+    """Three good seeds of a/plain, one good and one failed of a/other, none of b/plain."""
+    store = Store(tmp_path / "results")
+    plain, other = suite.rows[0], suite.rows[1]
+    for config, last in zip(plain.cells, (89.0, 90.0, 91.0), strict=True):
+        store.put(records.good(config, last=last))
+    store.put(records.good(other.cells[0]))
+    store.put(records.bad(other.cells[1], status="timed-out"))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "value", "better", "expected"),
+    [
+        (90.0, None, 90.9, "higher", "reproduced"),  # within the margin of 1
+        (90.0, None, 91.1, "higher", "below"),
+        (90.0, None, 88.9, "higher", "better"),
+        (90.0, 2.0, 91.9, "higher", "reproduced"),  # inside the interval
+        (90.0, 0.1, 91.1, "higher", "below"),
+        (5.0, None, 3.0, "lower", "below"),
+        (5.0, None, 7.0, "lower", "better"),
+    ],
+)
+def test_a_number_is_judged_by_interval_and_margin(
+    mean: float, half: float | None, value: float, better: str, expected: str
+) -> None:
+    ours = Aggregate(mean, half and mean - half, half and mean + half, 3 if half else 1)
+    entry = Entry(label="x", final=Number(value=value), where="y")
+
+    found = published.verdict({"during": None, "final": ours}, entry, 1.0, better, budget=1.0)
+
+    assert found == expected
+
+
+def test_of_two_numbers_the_worse_verdict_counts() -> None:
+    entry = Entry(label="x", during=Number(value=50), final=Number(value=95), where="y")
+    ours = {"during": Aggregate(90, None, None, 1), "final": Aggregate(90, None, None, 1)}
+
+    assert published.verdict(ours, entry, 1.0, "higher", budget=1.0) == "below"
+    assert published.verdict(ours, entry, 1.0, "higher", budget=0.5) == "not comparable"
+    nothing = {"during": None, "final": None}
+    assert published.verdict(nothing, entry, 1.0, "higher", budget=1.0) == "missing"
+    assert published.verdict(ours, None, 1.0, "higher", budget=1.0) is None
+
+
+def test_a_ledger_with_mistakes_is_told_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.yaml"
+    path.write_text(
+        LEDGER.replace("margin: 1.0", "margin: 0").replace(
+            "final: {value: 93.0", "finel: {value: 9"
+        )
+    )
+
+    with pytest.raises(FileError) as caught:
+        published.load(path)
+
+    assert str(caught.value) == (
+        f"{path} has 2 mistakes:\n"
+        "  line 2, margin: input should be greater than 0\n"
+        "  line 7, rows.a/plain.finel: extra inputs are not permitted"
+    )
+
+
+def test_the_ledger_of_the_copy_tasks_has_all_18_rows() -> None:
+    root = Path(__file__).parent.parent
+    ledger = published.load(root / "results/published/ehret2021-readme.yaml")
+    from clbench.registry import Registry
+
+    suite = load(root / "suites/copy_task.yaml", Registry.discover())
+
+    measured = {row.key for row in suite.rows if row.excluded is None}
+    assert len(ledger.rows) == 18
+    assert set(ledger.rows) <= measured
+    assert ledger.margin == 1.0
+
+
+def test_lines_carry_aggregates_published_values_verdicts_and_what_is_wrong(
+    suite: Suite, store: Store, ledger: published.Ledger
+) -> None:
+    table = tables.collect(suite, store, ledger)
+
+    first, second = table.sections
+    plain, other = first.lines
+    missing, excluded = second.lines
+    assert (first.heading, second.heading) == ("Task A", "Task B")
+    final = plain.summaries["final_accuracy"]
+    assert final is not None
+    assert (final.mean, final.n) == (90.0, 3)
+    assert (plain.verdict, plain.status, plain.num_seeds) == ("below", "ok", 3)
+    assert (other.verdict, other.status) == (None, "1 of 3 seeds, others timed-out, missing")
+    assert (missing.verdict, missing.status) == ("missing", "missing")
+    assert (excluded.verdict, excluded.status) == (None, "excluded: undefined there")
+
+
+def test_reduced_budgets_are_other_records_and_marked(
+    suite: Suite, store: Store, ledger: published.Ledger
+) -> None:
+    quick = suite.rows[0].cells[0].model_copy(update={"budget": 0.1})
+    store.put(records.good(quick))
+
+    table = tables.collect(suite, store, ledger, budget=0.1)
+
+    line = table.sections[0].lines[0]
+    assert (line.num_seeds, line.verdict, line.budget) == (1, "not comparable", 0.1)
+    text = _rich(table, 80)
+    assert text.startswith("A toy suite: 10 % budget, a quick look")
+    assert "not comparable" in text
+    assert render.to_markdown(table).startswith("Budget: 10 % of the published one.")
+
+
+def test_records_of_other_versions_are_shown_as_stale(
+    suite: Suite, tmp_path: Path, ledger: published.Ledger
+) -> None:
+    store = Store(tmp_path / "old")
+    for config in suite.rows[0].cells:
+        store.put(records.good(config.model_copy(update={"plugins": {"toys": "0.0"}})))
+
+    assert tables.collect(suite, store, ledger).sections[0].lines[0].status == "stale"
+
+
+def _rich(table: tables.ResultsTable, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(render.to_rich(table, width))
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_terminal_table_fits_its_width_and_has_every_row(
+    width: int, suite: Suite, store: Store, ledger: published.Ledger
+) -> None:
+    text = _rich(tables.collect(suite, store, ledger), width)
+
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("Plain 100 %", "Other", "90.00", "99.50 / ~93.00", "below", "timed-out"):
+        assert word in text
+    assert ("±2.48" in text) is (width == 200)
+    assert "excluded: undefined there" in text
+
+
+def test_markdown_is_fit_to_paste(suite: Suite, store: Store, ledger: published.Ledger) -> None:
+    text = render.to_markdown(tables.collect(suite, store, ledger))
+
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[:4]]
+    assert cells[0] == [
+        *("Task A", "during", "final", "n", "published during", "published final", "verdict")
+    ]
+    assert [set(cell) for cell in cells[1]] == [{":", "-"}] * 7
+    assert cells[2] == [
+        "Plain 100 %",
+        "99.00 ±0.00",
+        "90.00 ±2.48",
+        "3",
+        "99.50",
+        "~93.00",
+        "below",
+    ]
+    assert cells[3][:5] == ["Other", "99.00", "90.00", "1", ""]
+
+
+def test_latex_is_escaped(suite: Suite, store: Store, ledger: published.Ledger) -> None:
+    text = render.to_latex(tables.collect(suite, store, ledger))
+
+    assert r"Plain 100 \%" in text
+    assert r"90.00 $\pm$2.48" in text
+    assert r"$\sim$93.00" in text
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count(f"\\{rule}") == 2
+    assert "hline" not in text
+
+
+def test_json_has_exactly_the_documented_keys(
+    suite: Suite, store: Store, ledger: published.Ledger
+) -> None:
+    first, *rest = json.loads(render.to_json(tables.collect(suite, store, ledger)))
+
+    assert len(rest) == 3
+    assert first.pop("final_ci") == pytest.approx([90 - 2.484138, 90 + 2.484138], abs=1e-5)
+    assert first == {
+        "suite": "toy",
+        "row": "a/plain",
+        "task": "a",
+        "method": "plain",
+        "n_seeds": 3,
+        "during_accuracy": 99.0,
+        "during_ci": [99.0, 99.0],
+        "final_accuracy": 90.0,
+        "published_during": 99.5,
+        "published_final": 93.0,
+        "verdict": "below",
+        "status": "ok",
+        "budget": 1.0,
+    }
+
+
+def test_csv_has_a_line_per_row(suite: Suite, store: Store, ledger: published.Ledger) -> None:
+    rows = list(csv.DictReader(io.StringIO(render.to_csv(tables.collect(suite, store, ledger)))))
+
+    assert [row["row"] for row in rows] == ["a/plain", "a/other", "b/plain", "b/other"]
+    assert rows[0]["final_ci_low"].startswith("87.51")
+    assert rows[2]["final_accuracy"] == ""
+
+
+def test_a_table_is_put_between_markers_and_checked_there(
+    suite: Suite, store: Store, ledger: published.Ledger, tmp_path: Path
+) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- clbench:begin toy -->\nold\n<!-- clbench:end toy -->\nafter\n")
+    table = tables.collect(suite, store, ledger)
+
+    assert not render.is_current(path, table)
+    assert render.update(path, table)
+    assert not render.update(path, table)
+
+    text = path.read_text()
+    assert text.startswith("before\n<!-- clbench:begin toy -->\n\n| Task A")
+    assert text.endswith("<!-- clbench:end toy -->\nafter\n")
+    assert "old" not in text
+    assert render.is_current(path, table)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "expected the marker '<!-- clbench:begin toy -->' once, found it 0 times"),
+        (
+            "<!-- clbench:end toy --><!-- clbench:begin toy -->",
+            "the markers of 'toy' are in the wrong order",
+        ),
+    ],
+)
+def test_missing_or_turned_markers_are_errors(
+    text: str, error: str, suite: Suite, store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(text)
+
+    with pytest.raises(ClbenchError) as caught:
+        render.update(path, tables.collect(suite, store, None))
+
+    assert str(caught.value) == f"{path}: {error}"
+
+
+def test_thresholds_hold_fail_or_have_nothing_to_judge(suite: Suite, store: Store) -> None:
+    checks = {check.row: check for check in gate.judge(suite, store)}
+
+    assert checks["a/plain"].status == "holds"
+    assert checks["a/other"].status == "holds"
+    assert checks["a/other"].note == "seed 2: timed-out; seed 3: no record"
+    assert set(checks) == {"a/plain", "a/other"}
+
+
+def test_a_method_that_got_worse_turns_the_gate_red(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "worse")
+    for config in suite.rows[0].cells:
+        store.put(records.good(config, last=89.4))
+
+    first, second = gate.judge(suite, store)
+
+    assert (first.status, second.status) == ("fails", "missing")
+
+
+def test_reduced_budgets_are_no_evidence_for_thresholds(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "quick")
+    for config in suite.rows[0].cells:
+        store.put(records.good(config.model_copy(update={"budget": 0.5})))
+
+    assert {check.status for check in gate.judge(suite, store)} == {"missing"}
