@@ -1,0 +1,86 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clbench.registry import KINDS, Registry
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_its_results_table_is_that_of_the_records() -> None:
+    command = [str(Path(sys.executable).with_name("clbench")), "table", "suites/copy_task.yaml"]
+
+    done = subprocess.run(
+        [*command, "--check", "README.md"], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_names_everything_that_first_party_plugins_register() -> None:
+    registry = Registry.discover()
+
+    for kind in KINDS:
+        for found in registry.table(kind).values():
+            if found.plugin.distribution == "clbench":
+                assert f"`{found.name}`" in README
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=str)
+def test_links_within_the_repository_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text())
+
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_learner_and_regularizer_has_its_page() -> None:
+    registry = Registry.discover()
+    pages = {path.stem for path in (ROOT / "docs/methods").glob("*.md")}
+
+    for kind in ("learner", "regularizer"):
+        names = {
+            found.name
+            for found in registry.table(kind).values()
+            if found.plugin.distribution == "clbench"
+        }
+        assert names <= pages
+
+
+def test_the_plugin_in_it_works(tmp_path: Path) -> None:
+    """The two blocks of Python and the entry point, installed as files on the path."""
+    blocks = re.findall(r"```python\n# my_plugin/(\w+\.py)\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "my_plugin").mkdir()
+    for name, code in blocks:
+        (tmp_path / "my_plugin" / name).write_text(code)
+    info = tmp_path / "my_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[clbench]\nmy-plugin = my_plugin\n")
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(
+        "suite: mine\nscenario: task-il\nseeds: [0]\n"
+        "defaults: {model: {name: elman, hidden_size: 8}, training: {iterations: 5}}\n"
+        "tasks: {a: {family: permuted-copy, num_tasks: 2, num_train: 50, num_test: 10}}\n"
+        "methods:\n  mine:\n    learner: fine-tuning\n"
+        "    regularizers: {weight-decay-to-start: {strength: 0.1}}\n"
+    )
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("clbench")), "run", "mine.yaml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert [name for name, _ in blocks] == ["__init__.py", "decay.py"]
+    assert done.returncode == 0, done.stderr
+    assert "a/mine seed 0: ok in" in done.stderr
