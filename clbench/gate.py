@@ -26,7 +26,7 @@ class Check:
         observed: Mean over the seeds that have a good full-budget record; None without any.
         wanted: Number of seeds of the suite.
         status: ``holds``, ``fails``, or ``missing`` (no good record, or not of every seed).
-        note: What is missing or failed; empty otherwise.
+        note: Seeds that have a record without a result, and why; empty otherwise.
     """
 
     row: str
@@ -77,11 +77,11 @@ def _value(record: Record, threshold: Threshold) -> float | None:
 
 
 def _note(records: dict[int, Record | None]) -> str:
-    """Which seeds do not count, and why."""
+    """Which seeds have a record without a result, and why."""
     parts = [
-        f"seed {seed}: {'no record' if record is None else record.status}"
+        f"seed {seed}: {record.status}"
         for seed, record in records.items()
-        if record is None or record.status != "ok"
+        if record is not None and record.status != "ok"
     ]
     return "; ".join(parts)
 
@@ -89,8 +89,9 @@ def _note(records: dict[int, Record | None]) -> str:
 def to_rich(checks: Sequence[Check]) -> RenderableType:
     """The checks as a table."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("row", "threshold", "observed", "n", "status"):
-        grid.add_column(heading, header_style="bold", overflow="fold")
+    for heading in ("row", "threshold", "observed", "seeds", "status"):
+        is_long = heading == "status"
+        grid.add_column(heading, header_style="bold", overflow="fold", no_wrap=not is_long)
     for check in checks:
         threshold = check.threshold
         observed = "–" if check.observed is None else f"{check.observed.mean:.2f}"

@@ -19,7 +19,7 @@ from clbench.metrics import Aggregate
 from clbench.published import Number
 from clbench.tables import Line, ResultsTable
 
-WIDE = 120
+WIDE = 150
 """Columns of a terminal from which intervals and further metrics are shown."""
 
 _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not comparable": "yellow"}
@@ -163,7 +163,7 @@ def to_markdown(table: ResultsTable) -> str:
         grid = tabulate(
             [[cell.replace("|", "\\|") for cell in row] for row in rows],
             headers=[section.heading, *_HEADINGS],
-            tablefmt="github",
+            tablefmt="pipe",
             disable_numparse=True,
             colalign=["left", "right", "right", "right", "right", "right", "left"],
         )

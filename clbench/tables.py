@@ -24,7 +24,9 @@ class Line:
         summaries: Name of `clbench.metrics.SUMMARIES` -> aggregate over seeds, None unmeasured.
         during, final: Published values, None where there is none.
         verdict: On the published values; None where there are none.
-        status: ``ok``, or what is wrong: ``2 of 3 seeds``, ``failed: ...``, ``missing``, ...
+        status: ``ok``, or what is not: ``2 of 3 seeds`` (the others have no record), ``2 of 3
+            seeds, others timed-out``, ``failed: ValueError``, ``missing``, ``stale``,
+            ``excluded: why``.
         num_seeds: Seeds with a good record.
         minutes: Mean wall time of a cell; None without a good record.
         parameters: Trained numbers; None without a good record.
@@ -201,4 +203,6 @@ def _status(row: Row, records: dict[str, Record | None], stale: dict[str, str]) 
     if good == total:
         return "ok"
     rest = ", ".join(counts)
-    return rest if good == 0 else f"{good} of {total} seeds, others {rest}"
+    if good == 0:
+        return rest
+    return f"{good} of {total} seeds" + (f", others {rest}" if set(counts) != {"missing"} else "")
