@@ -227,7 +227,7 @@ class _Loader(Checker):
             None,
         )
         override = self.override(suite, method_values, task_key, excluded)
-        labels = [self.text(v.get("label")) for v in (task_values, method_values)]
+        method_label = override.get("label", method_values.get("label"))
         cells: tuple[CellConfig, ...] = ()
         thresholds: tuple[Threshold, ...] = ()
         if excluded is None:
@@ -239,8 +239,8 @@ class _Loader(Checker):
         return Row(
             task=task_key,
             method=method_key,
-            task_label=labels[0] or task_key,
-            method_label=labels[1] or method_key,
+            task_label=self.text(task_values.get("label")) or task_key,
+            method_label=self.text(method_label) or method_key,
             cells=cells,
             excluded=excluded,
             thresholds=thresholds,
@@ -269,7 +269,7 @@ class _Loader(Checker):
             self.wrong(
                 on[task_key], f"this cell is excluded ({excluded}), so nothing can be changed"
             )
-        return self.mapping(on[task_key], (*_SETTINGS, "expect"))
+        return self.mapping(on[task_key], ("label", *_SETTINGS, "expect"))
 
     def settings(
         self, suite: Mapping[str, Node], method: Node, override: dict[str, Node]

@@ -375,7 +375,7 @@ def test_on_and_no_are_words_and_anchors_work(loaded: Callable[[str], Suite]) ->
 
     rows = loaded(text).rows
 
-    assert [row.method_label for row in rows] == ["no", "on"]
+    assert [row.method_label for row in rows] == ["no", "on"]  # text, not truth values
     assert [row.cells[0].training.batch_size for row in rows] == [3, 3]
 
 
