@@ -95,7 +95,7 @@ class LiveDisplay:
     def __post_init__(self) -> None:
         self.bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=14),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[detail]}"),
             _EtaColumn(compact=True),
             console=self.console,
