@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test lint fix clean
 
 demo: .venv/installed
-	$(BIN)/clbench run suites/copy_task.yaml --budget quick --seeds 42 --only permuted --results demo-results
+	$(BIN)/clbench run suites/copy_task.yaml --budget demo --seeds 42 --only permuted --results demo-results
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

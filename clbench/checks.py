@@ -114,8 +114,10 @@ class Checker:
                 found[key] = float(value)
         return found
 
-    def choice(self, kind: Kind, node: Node | None, scenario: Scenario | None) -> Choice | None:
-        """A registered thing by name, with all its parameters."""
+    def named_choice(
+        self, kind: Kind, node: Node | None, scenario: Scenario | None
+    ) -> Choice | None:
+        """``{name: online-ewc, gamma: 1}`` as a registered thing with all its parameters."""
         if node is None:
             return None
         values = self.mapping(node)
@@ -123,9 +125,16 @@ class Checker:
             if isinstance(node.value, dict):
                 self.wrong(node, "missing key 'name'")
             return None
-        name_node = values["name"]
-        name = self.text(name_node)
-        if not name:
+        rest = Node({k: v for k, v in values.items() if k != "name"}, node.line, node.where)
+        return self.choice(kind, values["name"], rest, scenario)
+
+    def choice(
+        self, kind: Kind, name_node: Node, values: Node, scenario: Scenario | None
+    ) -> Choice | None:
+        """The registered thing of a name, with all its parameters."""
+        name = name_node.value
+        if not isinstance(name, str):
+            self.wrong(name_node, f"expected the name of a {kind}, found {describe(name)}")
             return None
         try:
             found = self.registry.find(kind, name)
@@ -138,8 +147,7 @@ class Checker:
             serves = either(sorted(repr(s.value) for s in loaded.scenarios))
             what = f"{kind} '{name}' cannot serve the scenario '{scenario.value}', only {serves}"
             self.wrong(name_node, what)
-        rest = Node({k: v for k, v in values.items() if k != "name"}, node.line, node.where)
-        params = self.model(loaded.Params, rest, f"parameter of {kind} '{name}'")
+        params = self.model(loaded.Params, values, f"parameter of {kind} '{name}'")
         if params is None:
             return None
         return Choice(name=name, version=loaded.version, params=params.model_dump(mode="json"))
@@ -169,17 +177,21 @@ class Checker:
                 near = suggestion(name, known)
                 text = f"unknown {what} '{name}'{near}\n      known: {', '.join(known) or 'none'}"
                 self.wrong(node.at(loc), text)
-            elif kind == "missing":
-                self.wrong(node, f"missing {what} '{loc[-1]}'")
+            elif kind == "missing" and isinstance(loc[-1], str):
+                self.wrong(node.at(loc[:-1]), f"missing {what} '{loc[-1]}'")
+            elif kind == "union_tag_not_found":
+                self.wrong(node.at(loc), f"missing key {one['ctx']['discriminator']}")
             elif kind == "value_error":
                 self.wrong(node.at(loc), one["msg"].removeprefix("Value error, "))
             else:
-                place = node.at(loc)
+                place = node.at((*loc, "name") if kind == "union_tag_invalid" else loc)
                 key = (place.line, place.where)
                 expected.setdefault(key, (place, []))[1].append(_expectation(one))
         for place, texts in expected.values():
             wanted = either(list(dict.fromkeys(texts)))
-            self.wrong(place, f"expected {wanted}, found {describe(place.value)}")
+            names = re.findall("'([^']+)'", wanted)
+            near = suggestion(place.value, names) if isinstance(place.value, str) else ""
+            self.wrong(place, f"expected {wanted}, found {describe(place.value)}{near}")
 
 
 def _expectation(error: Any) -> str:
@@ -207,6 +219,12 @@ def _expectation(error: Any) -> str:
         return str(context["expected_tags"]).replace(", ", " or ")
     if kind in ("tuple_type", "list_type"):
         return "a list"
+    if kind in ("dict_type", "model_type"):
+        return "a mapping"
+    if kind == "missing":
+        return "a list of more values"
+    if kind == "too_long":
+        return f"a list of {context['max_length']} values"
     message: str = error["msg"]
     return message[0].lower() + message[1:]
 

@@ -13,13 +13,14 @@ from clbench.params import Params
 from clbench.scenario import Scenario
 
 Regime = Literal["sequential", "independent", "joint", "cumulative"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Adam(Params):
     """Adam (Kingma & Ba 2015)."""
 
     name: Literal["adam"] = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of the two moments."""
     eps: PositiveFloat = 1e-8
     """Added to the root of the second moment."""

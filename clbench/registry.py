@@ -19,6 +19,14 @@ from clbench.hookspecs import GROUP, Entry
 Kind = Literal["task", "model", "learner", "regularizer", "executor"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_PROMISED: Mapping[Kind, tuple[str, ...]] = {
+    "task": ("Params", "version", "scenarios"),
+    "model": ("Params", "version", "scenarios", "kinds"),
+    "learner": ("Params", "version", "scenarios"),
+    "regularizer": ("Params", "version", "scenarios"),
+    "executor": ("Params", "version"),
+}
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -62,7 +70,7 @@ class Registered:
         """The registered class, imported now.
 
         Raises:
-            PluginError: The import fails, or the class lacks its parameter model or version.
+            PluginError: The import fails, or the class lacks an attribute that its kind promises.
         """
         module_name, _, attribute = self.entry.target.partition(":")
         where = f"{self.kind} '{self.name}' of {_origin(self.plugin)}"
@@ -70,7 +78,7 @@ class Registered:
             loaded = getattr(importlib.import_module(module_name), attribute)
         except (Exception, SystemExit) as error:
             raise PluginError(f"{where} cannot be imported: {_cause(error)}") from error
-        for promised in ("Params", "version"):
+        for promised in _PROMISED[self.kind]:
             if not hasattr(loaded, promised):
                 raise PluginError(f"{where} lacks the class attribute '{promised}'")
         return loaded

@@ -30,7 +30,7 @@ _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_see
 _DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
 _TASK_KEYS = ("label", "family", "scenario")
-_THRESHOLD = re.compile(r"(>=|<=)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*%?")
+_THRESHOLD = re.compile(r"(>=|<=)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?)\s*%?")
 _NOT_MEASURED: Mapping[str, frozenset[str]] = {
     "independent": frozenset(
         {"final_accuracy", "backward_transfer", "forward_transfer", "forgetting"}
@@ -152,17 +152,20 @@ class _Loader(Checker):
         ]
         budgets = self.budgets(values.get("budgets"))
         name = self.text(values.get("suite"))
-        if name and not NAME.fullmatch(name):
+        if "suite" in values and not NAME.fullmatch(name):
             self.wrong(values["suite"], f"expected lower-case words joined by '-', found '{name}'")
+        texts = {
+            key: self.text(values.get(key)) for key in ("title", "question", "source", "published")
+        }
         if self.mistakes:
             return None
         return Suite(
             path=path,
             name=name,
-            title=self.text(values.get("title")),
-            question=self.text(values.get("question")),
-            source=self.text(values.get("source")),
-            published=self.text(values.get("published")) or None,
+            title=texts["title"],
+            question=texts["question"],
+            source=texts["source"],
+            published=texts["published"] or None,
             seeds=seeds,
             budgets=budgets,
             rows=tuple(row for row in rows if row is not None),
@@ -180,8 +183,7 @@ class _Loader(Checker):
                 self.wrong(
                     entry, f"expected a key of lower-case words joined by '-', found '{key}'"
                 )
-            if what == "method":
-                self.mapping(entry, _METHOD_KEYS)
+            self.mapping(entry, _METHOD_KEYS if what == "method" else ())
         return {key: entry for key, entry in entries.items() if isinstance(entry.value, dict)}
 
     def exclusions(
@@ -202,7 +204,10 @@ class _Loader(Checker):
                 if pattern and not any(fnmatchcase(name, pattern) for name in known):
                     what = f"no {key} matches '{pattern}'{suggestion(pattern, known)}"
                     self.wrong(values[key], f"{what}\n      known: {', '.join(known) or 'none'}")
-            found.append(_Exclusion(names["task"], names["method"], self.text(values.get("why"))))
+            why = self.text(values.get("why"))
+            if "why" in values and not why:
+                self.wrong(values["why"], "expected a reason")
+            found.append(_Exclusion(names["task"], names["method"], why))
         return found
 
     # rows
@@ -287,8 +292,7 @@ class _Loader(Checker):
         for layer in layers:
             for key in _SETTINGS:
                 if key in layer:
-                    node = named(layer[key]) if key in ("learner", "model") else layer[key]
-                    found = merge(merged.get(key), node)
+                    found = merge(merged.get(key), _spelt_out(key, layer[key]))
                     assert found is not None  # one of the two is given
                     merged[key] = found
         return merged
@@ -313,17 +317,20 @@ class _Loader(Checker):
         family = None
         if "family" in values:
             rest = {k: v for k, v in values.items() if k not in _TASK_KEYS}
-            asked = Node({"name": values["family"], **rest}, task.line, task.where)
-            family = self.choice("task", asked, scenario)
-        learner = self.choice("learner", settings.get("learner"), scenario)
+            params = Node(rest, task.line, task.where)
+            family = self.choice("task", values["family"], params, scenario)
+        learner = self.named_choice("learner", settings.get("learner"), scenario)
         model_node, heads_node = _without_heads(settings.get("model"))
-        model = self.choice("model", model_node, scenario)
+        model = self.named_choice("model", model_node, scenario)
         heads = self.heads(heads_node, scenario)
         regularizers = self.regularizers(settings.get("regularizers"), scenario)
         training = self.training(settings.get("training"))
         regime = self.one_of(settings.get("regime"), get_args(Regime), "sequential")
+        if scenario is Scenario.TASK_FREE and regime != "sequential":
+            what = f"the regime '{regime}' needs boundaries of tasks, and 'task-free' has none"
+            self.wrong(settings["regime"], what)
         if family and model and settings.get("model"):
-            self.check_kind(family, model, settings["model"])
+            self.check_kind(family, model, task, settings["model"])
         if len(self.mistakes) > before or scenario is None:
             return ()
         if family is None or learner is None or model is None or training is None:
@@ -375,29 +382,29 @@ class _Loader(Checker):
         for name, child in (self.mapping(node) if node else {}).items():
             if child.value is None:
                 continue
-            asked = {"name": Node(name, child.line, child.where)}
-            if isinstance(child.value, dict):
-                asked |= child.value
-            else:
+            if not isinstance(child.value, dict):
                 self.wrong(child, f"expected a mapping, found {describe(child.value)}")
-            node = Node({**asked}, child.line, child.where)
-            found.append(self.choice("regularizer", node, scenario))
+                continue
+            name_node = Node(name, child.line, child.where)
+            found.append(self.choice("regularizer", name_node, child, scenario))
         return tuple(choice for choice in found if choice is not None)
 
     def training(self, node: Node | None) -> Training | None:
         if node is None:
             return None
-        if isinstance(node.value, dict) and "optimizer" in node.value:
-            optimizer = named(node.value["optimizer"])
-            node = Node({**node.value, "optimizer": optimizer}, node.line, node.where)
         found: Training | None = self.model(Training, node, "key of training")
         return found
 
-    def check_kind(self, family: Choice, model: Choice, node: Node) -> None:
+    def check_kind(self, family: Choice, model: Choice, task: Node, node: Node) -> None:
         """Whether the main net takes the samples that the tasks give."""
         family_class = self.registry.find("task", family.name).load()
         model_class = self.registry.find("model", model.name).load()
-        spec = family_class(read(family_class.Params, family.params)).spec
+        try:
+            spec = family_class(read(family_class.Params, family.params)).spec
+        except Exception as error:  # a plugin may raise anything
+            cause = f"{type(error).__name__}: {error}".replace("\n", " ")
+            self.wrong(task.at(("family",)), f"task family '{family.name}' fails: {cause}")
+            return
         if spec.kind not in model_class.kinds:
             what = (
                 f"model '{model.name}' takes {either(sorted(model_class.kinds))} samples, and task "
@@ -421,6 +428,16 @@ class _Loader(Checker):
                 continue
             found.append(Threshold(metric, match[1], float(match[2])))
         return tuple(found)
+
+
+def _spelt_out(key: str, node: Node) -> Node:
+    """A setting in which ``adam`` stands as ``{name: adam}``, so that layers can be merged."""
+    if key in ("learner", "model"):
+        return named(node)
+    if key == "training" and isinstance(node.value, dict) and "optimizer" in node.value:
+        optimizer = named(node.value["optimizer"])
+        return Node({**node.value, "optimizer": optimizer}, node.line, node.where)
+    return node
 
 
 def _without_heads(node: Node | None) -> tuple[Node | None, Node | None]:

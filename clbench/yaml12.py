@@ -23,6 +23,8 @@ MAX_NODES = 100_000
 """Values in a file, aliases counted as often as they are used."""
 MAX_DEPTH = 50
 """Levels of nesting."""
+MAX_DIGITS = 100
+"""Characters of a number; what is longer is text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Node:
     Attributes:
         value: A scalar, a list of nodes, or a mapping of text to nodes.
         line: 1-based line of its key, or of itself in a list.
-        where: Dotted path, such as ``methods.si.learner``.
+        where: Dotted path, such as ``methods.si.learner``; of an alias, that of its anchor.
     """
 
     value: Value
@@ -48,15 +50,13 @@ class Node:
         return self.value
 
     def at(self, path: tuple[str | int, ...]) -> Node:
-        """The deepest node on a path, as far as the path leads somewhere."""
+        """The node that a path leads to; steps that lead nowhere are left out."""
         node = self
         for step in path:
             if isinstance(node.value, dict) and step in node.value:
                 node = node.value[str(step)]
             elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
-            else:
-                break
         return node
 
 
@@ -69,7 +69,7 @@ def describe(value: Any) -> str:
     if isinstance(value, (int, float)):
         return f"the number {value}"
     if isinstance(value, str):
-        return f"the text '{value}'"
+        return f"the text '{value if len(value) <= 60 else value[:60] + '...'}'"
     return "a list" if isinstance(value, list) else "a mapping"
 
 
@@ -83,9 +83,11 @@ def _scalar(text: str) -> bool | int | float | str | None:
     """The value of a plain (unquoted) scalar."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
+    if len(text) > MAX_DIGITS:
+        return text
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text.lower() == "true"
-    if _INT.fullmatch(text) and len(text) < 400:
+    if _INT.fullmatch(text):
         return int(text.replace("_", ""))
     if _OCTAL.fullmatch(text):
         return int(text[2:], 8)
@@ -106,15 +108,20 @@ class _Reader:
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
         self._count = 0
+        self._places: dict[int, tuple[int, str]] = {}  # where what an alias repeats was written
 
     def node(self, composed: yaml.Node, where: str, line: int, depth: int = 0) -> Node:
         self._count += 1
         if self._count > MAX_NODES or depth > MAX_DEPTH:
             what = f"more than {MAX_NODES} values" if depth <= MAX_DEPTH else "nested too deeply"
             raise _TooLargeError(line, f"{what}; is an alias repeated many times?")
+        line, where = self._places.setdefault(id(composed), (line, where))
+        if composed.tag not in _PLAIN_TAGS:
+            self.mistakes.append(Mistake(line, where, f"the tag '{composed.tag}' is not known"))
         value: Value
         if isinstance(composed, yaml.ScalarNode):
-            value = composed.value if composed.style else _scalar(composed.value)
+            text = self._text(composed, where)
+            value = text if composed.style else _scalar(text)
         elif isinstance(composed, yaml.SequenceNode):
             value = [
                 self.node(item, f"{where}[{i}]", _line(item), depth + 1)
@@ -135,7 +142,7 @@ class _Reader:
                     Mistake(line, where, "a key must be text, not a list or mapping")
                 )
                 continue
-            key = key_node.value
+            key = self._text(key_node, where)
             if key == "<<" and not key_node.style:
                 merged = self._merged(value_node, where, line, depth) | merged
                 continue
@@ -153,8 +160,27 @@ class _Reader:
             if not isinstance(source, yaml.MappingNode):
                 self.mistakes.append(Mistake(line, where, "'<<' takes a mapping or a list of them"))
                 continue
-            merged = self._mapping(source, where, depth + 1) | merged
+            value = self.node(source, where, line, depth + 1).value
+            assert isinstance(value, dict)  # made of a mapping
+            merged = value | merged
         return merged
+
+    def _text(self, composed: yaml.ScalarNode, where: str) -> str:
+        text: str = composed.value
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            what = "an escape such as '\\ud800' is half a character; write the character itself"
+            self.mistakes.append(Mistake(_line(composed), where, what))
+            return text.encode(errors="replace").decode()
+        return text
+
+
+class _Composer(yaml.SafeLoader):
+    """Composes without guessing types, so that a tag is one that the file gives."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (as in the base class)
+
+
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 
 
 class _TooLargeError(Exception):
@@ -187,10 +213,14 @@ def read(path: Path) -> tuple[Node, list[Mistake]]:
         raise SuiteError(path, [Mistake(line, "", what)]) from None
     reader = _Reader()
     try:
-        composed = yaml.compose(text, Loader=yaml.SafeLoader)
+        composed = _compose(text)
         if composed is None:
             raise SuiteError(path, [Mistake(None, "", "the file is empty")])
         root = reader.node(composed, "", _line(composed))
+    except yaml.reader.ReaderError as error:
+        what = f"not YAML: the character {chr(error.character)!r} is not allowed"
+        line = text[: error.position].count("\n") + 1
+        raise SuiteError(path, [Mistake(line, "", what)]) from None
     except yaml.YAMLError as error:
         raise SuiteError(path, [_syntax(error)]) from None
     except _TooLargeError as error:
@@ -201,6 +231,18 @@ def read(path: Path) -> tuple[Node, list[Mistake]]:
         what = f"expected a mapping of keys to values, found {describe(root.value)}"
         raise SuiteError(path, [Mistake(root.line, "", what)])
     return root, reader.mistakes
+
+
+def _compose(text: str) -> yaml.Node | None:
+    composer = _Composer(text)
+    try:
+        found: yaml.Node | None = composer.get_single_node()
+    except (ValueError, OverflowError):  # PyYAML lets chr() fail on an escape such as "\UFFFFFFFF"
+        mark = composer.get_mark()
+        raise yaml.MarkedYAMLError(
+            problem="an escape stands for no character", problem_mark=mark
+        ) from None
+    return found
 
 
 def _syntax(error: yaml.YAMLError) -> Mistake:

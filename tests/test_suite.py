@@ -147,8 +147,8 @@ def test_a_good_file_gives_resolved_cells(loaded: Callable[[str], Suite]) -> Non
             "learning_rate: 0.1",
             "optimizer: {name: adam, betaz: 1}",
             [
-                "line 6, defaults.training.optimizer: unknown key of training 'betaz'; did you mean "
-                "'betas'?\n      known: betas, eps, name"
+                "line 6, defaults.training.optimizer.betaz: unknown key of training 'betaz'; did you "
+                "mean 'betas'?\n      known: betas, eps, name"
             ],
         ),
         (

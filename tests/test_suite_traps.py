@@ -1,0 +1,215 @@
+"""Suite files with mistakes that are easily overlooked: places, aliases, odd scalars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import toys
+
+from clbench.errors import SuiteError
+from clbench.suite import Suite, load
+
+GOOD = """\
+suite: toy
+scenario: task-il
+seeds: [1, 2]
+defaults:
+  model: linear
+  training:
+    iterations: 10
+    optimizer:
+      name: adam
+      eps: 1e-5
+tasks:
+  pictures: {family: pictures}
+methods:
+  plain: {learner: plain}
+"""
+
+
+def _load(folder: Path, text: str) -> Suite:
+    path = folder / "toy.yaml"
+    path.write_text(text)
+    return load(path, toys.registry())
+
+
+def _mistakes(folder: Path, text: str) -> list[str]:
+    with pytest.raises(SuiteError) as caught:
+        _load(folder, text)
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("learner: plain", "learner:", "line 14, methods.plain.learner: expected the name of a learner, found nothing"),
+        ("family: pictures", "family:", "line 12, tasks.pictures.family: expected the name of a task, found nothing"),
+        ("  pictures: {family: pictures}", "  pictures:", "line 12, tasks.pictures: expected a mapping, found nothing"),
+        ("suite: toy", "suite:", "line 1, suite: expected lower-case words joined by '-', found ''"),
+        ("learner: plain", "learner: plain, training:", "line 14, methods.plain.training: expected a mapping, found nothing"),
+    ],
+)  # fmt: skip
+def test_a_key_without_a_value_is_a_mistake(
+    old: str, new: str, expected: str, tmp_path: Path
+) -> None:
+    assert _mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
+
+
+def test_no_parameter_takes_the_place_of_the_name_beside_it(tmp_path: Path) -> None:
+    text = GOOD.replace("family: pictures", "family: pictures, name: echoes")
+
+    assert _mistakes(tmp_path, text) == [
+        "line 12, tasks.pictures.name: unknown parameter of task 'pictures' 'name'\n"
+        "      known: num_tasks, num_train"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "eps:",
+            "epz:",
+            "line 10, defaults.training.optimizer.epz: unknown key of training 'epz'; did you mean "
+            "'eps'?\n      known: betas, eps, name",
+        ),
+        (
+            "1e-5",
+            "small",
+            "line 10, defaults.training.optimizer.eps: expected a number, found the text 'small'",
+        ),
+        (
+            "1e-5",
+            "1e-5\n      betas: [0.9, no]",
+            "line 11, defaults.training.optimizer.betas[1]: expected a number, found the text 'no'",
+        ),
+        (
+            "1e-5",
+            "1e-5\n      betas: [0.9]",
+            "line 11, defaults.training.optimizer.betas: expected a list of more values, found a "
+            "list",
+        ),
+        (
+            "name: adam",
+            "name: adm",
+            "line 9, defaults.training.optimizer.name: expected 'adam' or 'sgd', found the text "
+            "'adm'; did you mean 'adam'?",
+        ),
+        ("      name: adam\n", "", "line 8, defaults.training.optimizer: missing key 'name'"),
+    ],
+)
+def test_a_mistake_in_an_optimizer_is_told_where_it_stands(
+    old: str, new: str, expected: str, tmp_path: Path
+) -> None:
+    assert _mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
+
+
+def test_a_parameter_may_be_added_to_a_bare_optimizer_name(tmp_path: Path) -> None:
+    text = GOOD.replace("optimizer:\n      name: adam\n      eps: 1e-5", "optimizer: adam")
+    text = text.replace("learner: plain", "learner: plain, training: {optimizer: {eps: 1e-4}}")
+
+    training = _load(tmp_path, text).rows[0].cells[0].training
+
+    assert training.optimizer.model_dump() == {"name": "adam", "betas": (0.9, 0.999), "eps": 1e-4}
+
+
+def test_what_an_alias_repeats_is_told_once_and_where_it_was_written(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "  plain: {learner: plain}\n",
+        "  first: &first\n    learner: plain\n    learner: plain\n    training: {batch_size: no}\n"
+        "  second: *first\n"
+        "  third:\n    <<: *first\n    label: Third\n",
+    )
+
+    assert _mistakes(tmp_path, text) == [
+        "line 16, methods.first.learner: the key 'learner' is already on line 15",
+        "line 17, methods.first.training.batch_size: expected a whole number, found the text 'no'",
+    ]
+
+
+@pytest.mark.parametrize("bound", ["1.2.3", ".", "1e", "nan"])
+def test_a_threshold_without_a_number_is_a_mistake(bound: str, tmp_path: Path) -> None:
+    text = GOOD.replace("learner: plain", f"learner: plain, expect: {{forgetting: '<= {bound}'}}")
+
+    assert _mistakes(tmp_path, text) == [
+        "line 14, methods.plain.expect.forgetting: expected a threshold such as '>= 97', found the "
+        f"text '<= {bound}'"
+    ]
+
+
+def test_a_reason_must_be_given_for_an_exclusion(tmp_path: Path) -> None:
+    text = GOOD + "exclude:\n  - {method: plain, task: pictures, why: }\n"
+
+    assert _mistakes(tmp_path, text) == ["line 16, exclude[0].why: expected a reason"]
+
+
+def test_a_stream_without_boundaries_knows_one_regime(tmp_path: Path) -> None:
+    text = GOOD.replace("task-il", "task-free").replace("plain}", "plain, regime: joint}")
+
+    assert _mistakes(tmp_path, text) == [
+        "line 14, methods.plain.regime: the regime 'joint' needs boundaries of tasks, and "
+        "'task-free' has none"
+    ]
+
+
+def test_text_where_a_heading_belongs_is_told_with_all_other_mistakes(tmp_path: Path) -> None:
+    text = GOOD.replace("suite: toy", "suite: toy\ntitle: 5").replace("[1, 2]", "[]")
+
+    assert _mistakes(tmp_path, text) == [
+        "line 2, title: expected text, found the number 5",
+        "line 4, seeds: expected at least one seed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scalar", "expected"),
+    [
+        ("0x" + "f" * 5000, f"expected a whole number, found the text '0x{'f' * 58}...'"),
+        ("1" * 399, f"expected a whole number, found the text '{'1' * 60}...'"),
+        ("1e999", "expected a finite number, found inf"),
+        (".nan", "expected a finite number, found nan"),
+        (
+            r'"\ud800"',
+            r"an escape such as '\ud800' is half a character; write the character itself",
+        ),
+        ("!number 5", "the tag '!number' is not known"),
+    ],
+)
+def test_an_odd_scalar_is_a_mistake(scalar: str, expected: str, tmp_path: Path) -> None:
+    found = _mistakes(tmp_path, GOOD.replace("iterations: 10", f"iterations: {scalar}"))
+
+    assert found[0] == f"line 7, defaults.training.iterations: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'a: 1\nb: "\\UFFFFFFFF"\n', "line 2: not YAML: an escape stands for no character"),
+        (b"a: 1\nb: \x00\n", r"line 2: not YAML: the character '\x00' is not allowed"),
+    ],
+)
+def test_what_yaml_does_not_allow_is_told_with_its_line(
+    content: bytes, expected: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+
+    with pytest.raises(SuiteError) as caught:
+        load(path, toys.registry())
+
+    assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
+
+
+def test_a_family_that_raises_is_a_mistake_at_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: toys.Pictures, params: object) -> None:
+        raise RuntimeError("no pictures today")
+
+    monkeypatch.setattr(toys.Pictures, "__init__", refuse)
+
+    assert _mistakes(tmp_path, GOOD) == [
+        "line 12, tasks.pictures.family: task family 'pictures' fails: RuntimeError: no pictures "
+        "today"
+    ]
