@@ -132,9 +132,9 @@ class Checker:
         self, kind: Kind, name_node: Node, values: Node, scenario: Scenario | None
     ) -> Choice | None:
         """The registered thing of a name, with all its parameters."""
-        name = name_node.value
+        name, what = name_node.value, _WHAT.get(kind, kind)
         if not isinstance(name, str):
-            self.wrong(name_node, f"expected the name of a {kind}, found {describe(name)}")
+            self.wrong(name_node, f"expected the name of a {what}, found {describe(name)}")
             return None
         try:
             found = self.registry.find(kind, name)
@@ -145,9 +145,9 @@ class Checker:
         self.used.add(found)
         if scenario is not None and scenario not in loaded.scenarios:
             serves = either(sorted(repr(s.value) for s in loaded.scenarios))
-            what = f"{kind} '{name}' cannot serve the scenario '{scenario.value}', only {serves}"
-            self.wrong(name_node, what)
-        params = self.model(loaded.Params, values, f"parameter of {kind} '{name}'")
+            wanted = f"cannot serve the scenario '{scenario.value}', only {serves}"
+            self.wrong(name_node, f"{what} '{name}' {wanted}")
+        params = self.model(loaded.Params, values, f"parameter of {what} '{name}'")
         if params is None:
             return None
         return Choice(name=name, version=loaded.version, params=params.model_dump(mode="json"))
@@ -175,10 +175,10 @@ class Checker:
                 name = str(loc[-1])
                 known = _known(model, loc[:-1])
                 near = suggestion(name, known)
-                text = f"unknown {what} '{name}'{near}\n      known: {', '.join(known) or 'none'}"
+                text = f"unknown {what}: '{name}'{near}\n      known: {', '.join(known) or 'none'}"
                 self.wrong(node.at(loc), text)
             elif kind == "missing" and isinstance(loc[-1], str):
-                self.wrong(node.at(loc[:-1]), f"missing {what} '{loc[-1]}'")
+                self.wrong(node.at(loc[:-1]), f"missing {what}: '{loc[-1]}'")
             elif kind == "union_tag_not_found":
                 self.wrong(node.at(loc), f"missing key {one['ctx']['discriminator']}")
             elif kind == "value_error":
@@ -192,6 +192,9 @@ class Checker:
             names = re.findall("'([^']+)'", wanted)
             near = suggestion(place.value, names) if isinstance(place.value, str) else ""
             self.wrong(place, f"expected {wanted}, found {describe(place.value)}{near}")
+
+
+_WHAT: dict[Kind, str] = {"task": "task family"}  # the others are called as they are
 
 
 def _expectation(error: Any) -> str:

@@ -19,7 +19,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -107,9 +107,10 @@ def run_pool(
     started: set[str] = set()
     seen: dict[str, str] = {}
     try:
-        for cell in cells:
-            future = pool.schedule(_work, args=(work, cell, folder), timeout=timeout)
-            pending[future] = cell
+        with _interrupts_held():  # the pool's threads, and so its workers, keep holding them
+            for cell in cells:
+                future = pool.schedule(_work, args=(work, cell, folder), timeout=timeout)
+                pending[future] = cell
         while pending and not should_stop():
             done, _ = wait(pending, POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future, cell in pending.items():
@@ -132,6 +133,22 @@ def run_pool(
         raise
     finally:
         pool.join()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for a while; threads and processes begun meanwhile never get it.
+
+    So a worker that is still starting prints no traceback of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pass_on(cell_id: str, folder: Path, seen: dict[str, str], listener: Listener) -> None:

@@ -52,6 +52,9 @@ def misbehave(cell: Cell, report: Callable[[Progress], None]) -> Record:
         time.sleep(60)
     if row == "prints":
         print("\x1b[2J garbage", file=sys.stderr, flush=True)
+    if row == "is-interrupted":
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        raise ValueError(f"interrupts held: {signal.SIGINT in blocked}")
     if row == "reports":
         report(Progress(cell.config.id, 1, 3, 5, 10, 0.5, 90.0))
         time.sleep(1.0)
@@ -103,6 +106,14 @@ def test_cells_are_announced_and_their_progress_passed_on(tmp_path: Path) -> Non
 
     assert sorted(listener.begun) == ["good", "reports"]
     assert listener.reports == [Progress(toys.config(seed=0).id, 1, 3, 5, 10, 0.5, 90.0)]
+
+
+def test_workers_hold_interrupts_from_their_first_moment_on(tmp_path: Path) -> None:
+    failure = _run(["is-interrupted"], tmp_path).records["is-interrupted"].failure
+
+    assert failure is not None
+    assert failure.message == "interrupts held: True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())  # here not
 
 
 def test_no_further_cell_is_begun_when_asked_to_stop(tmp_path: Path) -> None:

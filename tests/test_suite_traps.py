@@ -44,7 +44,7 @@ def _mistakes(folder: Path, text: str) -> list[str]:
     ("old", "new", "expected"),
     [
         ("learner: plain", "learner:", "line 14, methods.plain.learner: expected the name of a learner, found nothing"),
-        ("family: pictures", "family:", "line 12, tasks.pictures.family: expected the name of a task, found nothing"),
+        ("family: pictures", "family:", "line 12, tasks.pictures.family: expected the name of a task family, found nothing"),
         ("  pictures: {family: pictures}", "  pictures:", "line 12, tasks.pictures: expected a mapping, found nothing"),
         ("suite: toy", "suite:", "line 1, suite: expected lower-case words joined by '-', found ''"),
         ("learner: plain", "learner: plain, training:", "line 14, methods.plain.training: expected a mapping, found nothing"),
@@ -60,7 +60,7 @@ def test_no_parameter_takes_the_place_of_the_name_beside_it(tmp_path: Path) -> N
     text = GOOD.replace("family: pictures", "family: pictures, name: echoes")
 
     assert _mistakes(tmp_path, text) == [
-        "line 12, tasks.pictures.name: unknown parameter of task 'pictures' 'name'\n"
+        "line 12, tasks.pictures.name: unknown parameter of task family 'pictures': 'name'\n"
         "      known: num_tasks, num_train"
     ]
 
@@ -71,7 +71,7 @@ def test_no_parameter_takes_the_place_of_the_name_beside_it(tmp_path: Path) -> N
         (
             "eps:",
             "epz:",
-            "line 10, defaults.training.optimizer.epz: unknown key of training 'epz'; did you mean "
+            "line 10, defaults.training.optimizer.epz: unknown key of training: 'epz'; did you mean "
             "'eps'?\n      known: betas, eps, name",
         ),
         (
