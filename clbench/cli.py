@@ -170,12 +170,33 @@ def table(
 
 
 @app.command()
-def check(suite: SuiteFile, results: Results = Path("results")) -> None:
+def check(
+    suite: SuiteFile,
+    only: Only = None,
+    results: Results = Path("results"),
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Folder of reference records, to be no worse than."),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write the outcome to this file for a CI.")
+    ] = None,
+) -> None:
     """Judge the thresholds of a suite against the records: exit 0 if all hold, 1 if not."""
-    from clbench import gate
+    from clbench import gate, matrix, published
     from clbench.store import Store
 
-    checks = gate.judge(_load(suite, _registry()), Store(results))
+    loaded = _load(suite, _registry())
+    rows, store = matrix.select(loaded, only or ("*",)), Store(results)
+    checks = gate.judge(rows, store)
+    if against is not None:
+        ledger = published.find(results, loaded.path, loaded.published)
+        checks += gate.compare(rows, store, Store(against), ledger)
+    if junit is not None:
+        try:
+            junit.write_text(gate.to_junit(loaded.name, checks), encoding="utf-8")
+        except OSError as error:
+            raise ClbenchError(f"cannot write {junit}: {error.strerror}") from error
     out.print(gate.to_rich(checks))
     raise typer.Exit(0 if all(one.status == "holds" for one in checks) else 1)
 

@@ -1,19 +1,42 @@
-"""Records + thresholds -> verdicts. Only full-budget records count."""
+"""Records + thresholds, or reference records -> verdicts. Only full-budget records count.
+
+A threshold is a number of the suite. Against reference records, each row's *during* and *final* get
+a threshold from the reference itself, so that nothing is tuned by hand::
+
+    bound = reference mean - margin - t_{0.95, m-1} s sqrt(1/n + 1/m)
+
+with m reference seeds of sample standard deviation s, and n seeds of ours (plus instead of minus
+where lower scores are better). It is a one-sided test, at the level 5 %, of the hypothesis that our
+mean is not worse than the reference's by more than the margin; s is taken from the reference alone,
+so that a broken method cannot hide behind its own scatter. With a single reference seed nothing is
+known of the scatter, and the last term is 0. The margin is the ledger's, or 1 % of the reference
+mean where the suite names no ledger.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from xml.etree import ElementTree
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clbench.errors import ClbenchError
 from clbench.metrics import SUMMARIES, Aggregate, aggregate
+from clbench.published import Ledger
 from clbench.records import Record
 from clbench.store import Store
-from clbench.suite import Row, Suite, Threshold
+from clbench.suite import Row, Threshold
+
+COMPARED = ("during_accuracy", "final_accuracy")
+"""What is compared with reference records."""
+
+FALLBACK_MARGIN = 0.01
+"""Fraction of the reference mean that serves as margin where there is no ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,60 +46,147 @@ class Check:
     Attributes:
         row: ``task/method``.
         threshold: What the row must reach.
+        origin: Where the threshold is from: ``suite``, or the reference with its mean and seeds.
         observed: Mean over the seeds that have a good full-budget record; None without any.
         wanted: Number of seeds of the suite.
-        status: ``holds``, ``fails``, or ``missing`` (no good record, or not of every seed).
+        status: ``holds``, ``fails``, or ``missing`` (there is no good record).
         note: Seeds that have a record without a result, and why; empty otherwise.
     """
 
     row: str
     threshold: Threshold
+    origin: str
     observed: Aggregate | None
     wanted: int
     status: Literal["holds", "fails", "missing"]
     note: str
 
 
-def judge(suite: Suite, store: Store) -> tuple[Check, ...]:
-    """All thresholds of a suite, against the records of a store.
+def judge(rows: Sequence[Row], store: Store) -> tuple[Check, ...]:
+    """All thresholds of a suite's rows, against the records of a store.
 
     Raises:
         RecordError: A record that counts is damaged.
     """
     return tuple(
-        _check(row, threshold, store) for row in suite.rows for threshold in row.thresholds
+        _check(row, threshold, "suite", _records(row, store))
+        for row in rows
+        for threshold in row.thresholds
     )
 
 
-def _check(row: Row, threshold: Threshold, store: Store) -> Check:
-    records = {config.seed: store.find(config) for config in row.cells}
+def compare(
+    rows: Sequence[Row], store: Store, reference: Store, ledger: Ledger | None
+) -> tuple[Check, ...]:
+    """The rows that have reference records, against thresholds made from these.
+
+    Reference records are those of the same question, whatever versions they were made with.
+
+    Raises:
+        RecordError: A record that counts is damaged.
+        ClbenchError: The reference has no record of any of the rows, or is the store itself.
+    """
+    if reference.root.resolve() == store.root.resolve():
+        raise ClbenchError(f"{reference.root} cannot be its own reference")
+    answers = _answers(reference)
+    checks = [
+        check for row in rows for check in _compare_row(row, _records(row, store), answers, ledger)
+    ]
+    if not checks:
+        raise ClbenchError(f"{reference.root} has no full-budget record of these rows")
+    return tuple(checks)
+
+
+def _answers(reference: Store) -> Mapping[str, Record]:
+    """Question -> good record."""
+    records, damaged = reference.scan()
+    if damaged:
+        raise damaged[0]
+    return {record.config.question: record for record in records if record.status == "ok"}
+
+
+def _compare_row(
+    row: Row,
+    records: Mapping[int, Record | None],
+    answers: Mapping[str, Record],
+    ledger: Ledger | None,
+) -> Iterator[Check]:
+    found = [answers[c.question] for c in row.cells if c.question in answers]
+    for metric in COMPARED:
+        reference = [value for record in found if (value := _value(record, metric)) is not None]
+        if not reference or found[0].result is None:
+            continue
+        ours = sum(_value(record, metric) is not None for record in records.values() if record)
+        threshold = from_reference(
+            metric,
+            reference,
+            max(1, ours),
+            FALLBACK_MARGIN * abs(sum(reference) / len(reference))
+            if ledger is None
+            else ledger.margin,
+            found[0].result.metric.better,
+        )
+        yield _check(row, threshold, _origin(reference), records)
+
+
+def from_reference(
+    metric: str, reference: Sequence[float], n: int, margin: float, better: str
+) -> Threshold:
+    """The threshold that reference values of m seeds give for a mean over n seeds.
+
+    See the module's text for the rule.
+    """
+    m = len(reference)
+    mean = sum(reference) / m
+    allowance = margin
+    if m > 1:
+        from scipy.special import stdtrit  # slow to import, and needed for several seeds only
+
+        spread = math.sqrt(sum((value - mean) ** 2 for value in reference) / (m - 1))
+        allowance += float(stdtrit(m - 1, 0.95)) * spread * math.sqrt(1 / n + 1 / m)
+    if better == "higher":
+        return Threshold(metric, ">=", mean - allowance)
+    return Threshold(metric, "<=", mean + allowance)
+
+
+def _origin(reference: Sequence[float]) -> str:
+    seeds = "1 seed" if len(reference) == 1 else f"{len(reference)} seeds"
+    return f"reference {sum(reference) / len(reference):.5g}, {seeds}"
+
+
+def _records(row: Row, store: Store) -> dict[int, Record | None]:
+    """Seed -> its record."""
+    return {config.seed: store.find(config) for config in row.cells}
+
+
+def _check(
+    row: Row, threshold: Threshold, origin: str, records: Mapping[int, Record | None]
+) -> Check:
     values = [
         value
         for record in records.values()
-        if record is not None and (value := _value(record, threshold)) is not None
+        if record is not None and (value := _value(record, threshold.metric)) is not None
     ]
     observed = aggregate(values)
-    note = _note(records)
-    if observed is None:
-        return Check(row.key, threshold, None, len(row.cells), "missing", note)
-    reaches = (
-        observed.mean >= threshold.bound
-        if threshold.relation == ">="
-        else observed.mean <= threshold.bound
-    )
-    return Check(
-        row.key, threshold, observed, len(row.cells), "holds" if reaches else "fails", note
-    )
+    status: Literal["holds", "fails", "missing"] = "missing"
+    if observed is not None:
+        reaches = (
+            observed.mean >= threshold.bound
+            if threshold.relation == ">="
+            else observed.mean <= threshold.bound
+        )
+        status = "holds" if reaches else "fails"
+    return Check(row.key, threshold, origin, observed, len(row.cells), status, _note(records))
 
 
-def _value(record: Record, threshold: Threshold) -> float | None:
+def _value(record: Record, metric: str) -> float | None:
     if record.result is None:
         return None
     result = record.result
-    return SUMMARIES[threshold.metric](result.R, result.initial, result.metric.better)
+    return SUMMARIES[metric](result.R, result.initial, result.metric.better)
 
 
-def _note(records: dict[int, Record | None]) -> str:
+def _note(records: Mapping[int, Record | None]) -> str:
     """Which seeds have a record without a result, and why."""
     parts = [
         f"seed {seed}: {record.status}"
@@ -89,21 +199,59 @@ def _note(records: dict[int, Record | None]) -> str:
 def to_rich(checks: Sequence[Check]) -> RenderableType:
     """The checks as a table."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("row", "threshold", "observed", "seeds", "status"):
-        is_long = heading == "status"
-        grid.add_column(heading, header_style="bold", overflow="fold", no_wrap=not is_long)
+    for heading in ("row", "threshold", "from", "observed", "seeds", "status"):
+        folds = heading in ("row", "from", "status")
+        grid.add_column(heading, header_style="bold", overflow="fold", no_wrap=not folds)
     for check in checks:
-        threshold = check.threshold
-        observed = "–" if check.observed is None else f"{check.observed.mean:.2f}"
-        seeds = f"{check.observed.n if check.observed else 0} of {check.wanted}"
         status = Text(check.status, style=_COLOURS[check.status])
         if check.note:
             status.append(f" ({check.note})", style="dim")
-        wanted = f"{threshold.metric} {threshold.relation} {threshold.bound:g}"
-        grid.add_row(check.row, wanted, observed, seeds, status)
+        grid.add_row(
+            check.row,
+            _words(check.threshold),
+            check.origin,
+            _observed(check),
+            _seeds(check),
+            status,
+        )
     counts = {name: sum(check.status == name for check in checks) for name in _COLOURS}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return Group(grid, Text(""), Text(summary or "the suite has no thresholds"))
+
+
+def to_junit(suite: str, checks: Sequence[Check]) -> str:
+    """The checks as a JUnit XML document: one test case each, failures and missing ones told."""
+    failures = sum(check.status == "fails" for check in checks)
+    missing = sum(check.status == "missing" for check in checks)
+    counts = {"tests": str(len(checks)), "failures": str(failures), "errors": str(missing)}
+    root = ElementTree.Element("testsuites", {"name": "clbench", **counts})
+    group = ElementTree.SubElement(root, "testsuite", {"name": suite, **counts})
+    for check in checks:
+        name = f"{_words(check.threshold)} ({check.origin})"
+        case = ElementTree.SubElement(
+            group, "testcase", {"classname": f"{suite}.{check.row}", "name": name}
+        )
+        if check.status == "holds":
+            continue
+        message = f"observed {_observed(check)}, {_seeds(check)} seeds"
+        message += f"; {check.note}" if check.note else ""
+        tag = "failure" if check.status == "fails" else "error"
+        ElementTree.SubElement(case, tag, {"type": check.status, "message": message})
+    ElementTree.indent(root)
+    text: str = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+    return text + "\n"
+
+
+def _words(threshold: Threshold) -> str:
+    return f"{threshold.metric} {threshold.relation} {threshold.bound:.5g}"
+
+
+def _observed(check: Check) -> str:
+    return "–" if check.observed is None else f"{check.observed.mean:.2f}"
+
+
+def _seeds(check: Check) -> str:
+    return f"{check.observed.n if check.observed else 0} of {check.wanted}"
 
 
 _COLOURS = {"holds": "green", "fails": "red", "missing": "yellow"}

@@ -112,6 +112,23 @@ def test_the_gate_says_by_its_exit_code_whether_thresholds_hold(tiny: Path) -> N
     assert "fails" in fails.stdout
 
 
+def test_a_reference_and_a_junit_file_belong_to_the_gate(tiny: Path) -> None:
+    folder = tiny.parent
+    clbench("run", tiny, "--results", "first", cwd=folder)
+    clbench("run", tiny, "--results", "second", cwd=folder)
+    arguments = ("check", tiny, "--results", "second", "--against", "first")
+    holds = clbench(*arguments, "--junit", "out.xml", cwd=folder)
+    unwritable = clbench(*arguments, "--junit", "none/out.xml", cwd=folder)
+    nothing = clbench("check", tiny, "--results", "second", "--against", "third", cwd=folder)
+
+    assert (holds.returncode, holds.stderr) == (0, "")
+    assert "reference" in holds.stdout
+    assert (folder / "out.xml").read_text().startswith("<?xml version='1.0' encoding='")
+    assert unwritable.returncode == nothing.returncode == 2
+    assert unwritable.stderr == "error: cannot write none/out.xml: No such file or directory\n"
+    assert nothing.stderr == "error: third has no full-budget record of these rows\n"
+
+
 def test_a_reduced_budget_leaves_full_records_alone(tiny: Path) -> None:
     done = clbench("run", tiny, "--budget", "half", "--seeds", "0", cwd=tiny.parent)
     full = clbench("table", tiny, "--format", "json", cwd=tiny.parent)

@@ -12,7 +12,7 @@ import records
 import toys
 from rich.console import Console
 
-from clbench import gate, published, render, tables
+from clbench import published, render, tables
 from clbench.errors import ClbenchError, FileError
 from clbench.metrics import Aggregate
 from clbench.published import Entry, Number
@@ -305,30 +305,3 @@ def test_missing_or_turned_markers_are_errors(
         render.update(path, tables.collect(suite, store, None))
 
     assert str(caught.value) == f"{path}: {error}"
-
-
-def test_thresholds_hold_fail_or_have_nothing_to_judge(suite: Suite, store: Store) -> None:
-    checks = {check.row: check for check in gate.judge(suite, store)}
-
-    assert checks["a/plain"].status == "holds"
-    assert checks["a/other"].status == "holds"
-    assert checks["a/other"].note == "seed 2: timed-out"
-    assert set(checks) == {"a/plain", "a/other"}
-
-
-def test_a_method_that_got_worse_turns_the_gate_red(suite: Suite, tmp_path: Path) -> None:
-    store = Store(tmp_path / "worse")
-    for config in suite.rows[0].cells:
-        store.put(records.good(config, last=89.4))
-
-    first, second = gate.judge(suite, store)
-
-    assert (first.status, second.status) == ("fails", "missing")
-
-
-def test_reduced_budgets_are_no_evidence_for_thresholds(suite: Suite, tmp_path: Path) -> None:
-    store = Store(tmp_path / "quick")
-    for config in suite.rows[0].cells:
-        store.put(records.good(config.model_copy(update={"budget": 0.5})))
-
-    assert {check.status for check in gate.judge(suite, store)} == {"missing"}

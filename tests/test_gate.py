@@ -1,0 +1,223 @@
+"""The gate: thresholds of a suite, thresholds made from reference records, and JUnit XML."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import records
+import toys
+from rich.console import Console
+
+from clbench import gate, published
+from clbench.errors import ClbenchError, RecordError
+from clbench.store import Store
+from clbench.suite import Suite, Threshold, load
+
+TEXT = """\
+suite: toy
+scenario: task-il
+seeds: [1, 2, 3]
+defaults:
+  model: linear
+  training: {iterations: 10, learning_rate: 0.1}
+tasks:
+  a: {family: pictures}
+methods:
+  plain: {learner: plain, expect: {final_accuracy: '>= 89.5'}}
+  other: {learner: generated, expect: {during_accuracy: '>= 50'}}
+"""
+
+LEDGER = published.Ledger(source="A paper", margin=2.0, rows={})
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    path = tmp_path / "toy.yaml"
+    path.write_text(TEXT)
+    return load(path, toys.registry())
+
+
+def _store(path: Path, suite: Suite, *last: float, row: int = 0) -> Store:
+    """Records of a row's first seeds, with these final accuracies."""
+    store = Store(path)
+    for config, value in zip(suite.rows[row].cells, last, strict=False):
+        store.put(records.good(config, last=value))
+    return store
+
+
+def test_thresholds_hold_fail_or_have_nothing_to_judge(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "results", suite, 89.4, 89.6, 89.5)
+    store.put(records.bad(suite.rows[1].cells[1], "timed-out"))
+
+    plain, other = gate.judge(suite.rows, store)
+
+    assert (plain.status, plain.wanted, plain.note) == ("holds", 3, "")
+    assert plain.observed is not None
+    assert plain.observed.mean == pytest.approx(89.5)
+    assert (other.status, other.observed, other.note) == ("missing", None, "seed 2: timed-out")
+
+
+def test_a_method_that_got_worse_turns_the_gate_red(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "worse", suite, 89.4, 89.4, 89.4)
+
+    first, second = gate.judge(suite.rows, store)
+
+    assert (first.status, second.status) == ("fails", "missing")
+
+
+def test_reduced_budgets_are_no_evidence_for_thresholds(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "quick")
+    for config in suite.rows[0].cells:
+        store.put(records.good(config.model_copy(update={"budget": 0.5})))
+
+    assert {check.status for check in gate.judge(suite.rows, store)} == {"missing"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "n", "better", "expected"),
+    [
+        # one reference seed: nothing but the margin
+        ([90.0], 1, "higher", Threshold("x", ">=", 89.0)),
+        # s = 1, t_{0.95, 2} = 2.919986, sqrt(1/1 + 1/3) = 1.154701: 3.371709 below
+        ([89.0, 90.0, 91.0], 1, "higher", Threshold("x", ">=", 90 - 1 - 3.371709)),
+        # sqrt(1/3 + 1/3) = 0.816497: 2.384160
+        ([89.0, 90.0, 91.0], 3, "higher", Threshold("x", ">=", 90 - 1 - 2.384160)),
+        ([89.0, 90.0, 91.0], 3, "lower", Threshold("x", "<=", 90 + 1 + 2.384160)),
+        # seeds that agree leave the margin alone
+        ([90.0, 90.0], 5, "higher", Threshold("x", ">=", 89.0)),
+    ],
+)
+def test_a_reference_gives_a_threshold_by_the_stated_rule(
+    reference: list[float], n: int, better: str, expected: Threshold
+) -> None:
+    found = gate.from_reference("x", reference, n, 1.0, better)
+
+    assert (found.metric, found.relation) == (expected.metric, expected.relation)
+    assert found.bound == pytest.approx(expected.bound, abs=1e-5)
+
+
+def test_records_are_compared_with_those_of_a_reference(suite: Suite, tmp_path: Path) -> None:
+    reference = _store(tmp_path / "reference", suite, 90.0, 90.0, 90.0)
+    same = _store(tmp_path / "same", suite, 89.0, 88.5, 89.0)
+    worse = _store(tmp_path / "worse", suite, 87.0, 87.9, 88.0)
+
+    held = gate.compare(suite.rows, same, reference, LEDGER)
+    failed = gate.compare(suite.rows, worse, reference, LEDGER)
+
+    assert [(c.row, c.threshold.metric, c.status) for c in held] == [
+        ("a/plain", "during_accuracy", "holds"),
+        ("a/plain", "final_accuracy", "holds"),
+    ]
+    assert [check.status for check in failed] == ["holds", "fails"]
+    assert failed[1].threshold == Threshold("final_accuracy", ">=", 88.0)  # the ledger's margin
+    assert failed[1].origin == "reference 90, 3 seeds"
+
+
+def test_scatter_of_a_broken_method_widens_nothing(suite: Suite, tmp_path: Path) -> None:
+    reference = _store(tmp_path / "reference", suite, 90.0, 90.1, 90.2)
+    scattered = _store(tmp_path / "scattered", suite, 60.0, 95.0, 80.0)
+
+    checks = gate.compare(suite.rows, scattered, reference, LEDGER)
+
+    assert [check.status for check in checks] == ["holds", "fails"]
+
+
+def test_without_a_ledger_the_margin_is_a_hundredth_of_the_reference(
+    suite: Suite, tmp_path: Path
+) -> None:
+    reference = _store(tmp_path / "reference", suite, 90.0)
+
+    _, final = gate.compare(suite.rows, _store(tmp_path / "ours", suite, 89.2), reference, None)
+
+    assert final.threshold.bound == pytest.approx(89.1)
+    assert final.status == "holds"
+
+
+def test_what_the_reference_has_and_we_have_not_is_missing(suite: Suite, tmp_path: Path) -> None:
+    reference = _store(tmp_path / "reference", suite, 90.0)
+
+    checks = gate.compare(suite.rows, Store(tmp_path / "none"), reference, LEDGER)
+
+    assert [check.status for check in checks] == ["missing", "missing"]
+
+
+def test_a_reference_of_older_versions_counts(suite: Suite, tmp_path: Path) -> None:
+    reference = Store(tmp_path / "reference")
+    for config in suite.rows[0].cells:
+        older = config.model_copy(update={"plugins": {"toys": "0.0.1"}})
+        reference.put(records.good(older, last=90.0))
+
+    checks = gate.compare(suite.rows, _store(tmp_path / "ours", suite, 80.0), reference, LEDGER)
+
+    assert [check.status for check in checks] == ["holds", "fails"]
+
+
+def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_path: Path) -> None:
+    ours = _store(tmp_path / "ours", suite, 90.0)
+    damaged = _store(tmp_path / "damaged", suite, 90.0)
+    (path,) = (tmp_path / "damaged" / "records").glob("*.json")
+    path.write_text(path.read_text().replace(": 60,", ": 61,"))
+
+    with pytest.raises(ClbenchError) as empty:
+        gate.compare(suite.rows, ours, Store(tmp_path / "empty"), LEDGER)
+    with pytest.raises(RecordError) as broken:
+        gate.compare(suite.rows, ours, damaged, LEDGER)
+    with pytest.raises(ClbenchError) as same:
+        gate.compare(suite.rows, ours, Store(tmp_path / "x" / ".." / "ours"), LEDGER)
+
+    assert str(empty.value) == f"{tmp_path / 'empty'} has no full-budget record of these rows"
+    assert str(broken.value) == f"{path}: its checksum does not fit: damaged, or edited by hand"
+    assert str(same.value) == f"{tmp_path / 'x' / '..' / 'ours'} cannot be its own reference"
+
+
+def test_junit_tells_failures_and_what_is_missing(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "worse", suite, 80.0)
+
+    root = ElementTree.fromstring(gate.to_junit("toy", gate.judge(suite.rows, store)))
+
+    group = root[0]
+    assert {key: group.get(key) for key in ("name", "tests", "failures", "errors")} == {
+        "name": "toy", "tests": "2", "failures": "1", "errors": "1",
+    }  # fmt: skip
+    fails, missing = group
+    assert (fails.get("classname"), fails.get("name")) == (
+        "toy.a/plain",
+        "final_accuracy >= 89.5 (suite)",
+    )
+    assert (fails[0].tag, fails[0].get("message")) == ("failure", "observed 80.00, 1 of 3 seeds")
+    assert (missing[0].tag, missing[0].get("message")) == ("error", "observed –, 0 of 3 seeds")
+
+
+def test_junit_of_a_green_gate_has_nothing_to_tell(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "good", suite, 90.0)
+
+    root = ElementTree.fromstring(gate.to_junit("toy", gate.judge(suite.rows[:1], store)))
+
+    assert [case.get("classname") for case in root.iter("testcase")] == ["toy.a/plain"]
+    assert [list(case) for case in root.iter("testcase")] == [[]]
+
+
+def test_the_checks_read_well_in_a_narrow_terminal(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "worse", suite, 80.0)
+    console = Console(width=80, record=True, file=io.StringIO())
+
+    console.print(gate.to_rich(gate.judge(suite.rows, store)))
+
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == [
+        "a/plain",
+        "final_accuracy",
+        ">=",
+        "89.5",
+        "suite",
+        "80.00",
+        "1",
+        "of",
+        "3",
+        "fails",
+    ]
+    assert lines[-1] == "1 fails, 1 missing"
