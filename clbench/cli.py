@@ -223,7 +223,9 @@ def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")])
 def list_(
     what: Annotated[
         str | None,
-        typer.Argument(help="tasks, models, learners, regularizers, executors or plugins."),
+        typer.Argument(
+            help="tasks, models, learners, regularizers, executors, datasets or plugins."
+        ),
     ] = None,
 ) -> None:
     """List what plugins register, or the plugins themselves."""
@@ -250,6 +252,37 @@ def show(what: Annotated[str, typer.Argument(help="A registered name, or a suite
         out.print(session.describe(plan))
     else:
         out.print(listing.describe(registry, what))
+
+
+data_app = typer.Typer(
+    help="The datasets' files: what is here, and fetching.", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command()
+def status() -> None:
+    """Say of every dataset which files are here, and check them."""
+    from clbench import listing
+
+    out.print(listing.data_status(_registry()), soft_wrap=not out.is_terminal)
+
+
+@data_app.command()
+def fetch(
+    datasets: Annotated[list[str], typer.Argument(help="Names of datasets, such as mnist.")],
+) -> None:
+    """Download the missing files of datasets, with checksums, into the first data home."""
+    from clbench import data
+
+    registry = _registry()
+    found = [registry.find("dataset", name).load() for name in datasets]
+    for dataset in found:
+        new = data.fetch(dataset)
+        for path in new:
+            notices.print(f"fetched {path}", soft_wrap=True, highlight=False)
+        if not new:
+            notices.print(f"{dataset.name}: nothing is missing")
 
 
 def _registry() -> Registry:

@@ -1,7 +1,7 @@
 """Records + thresholds, or reference records -> verdicts. Only full-budget records count.
 
-A threshold is a number of the suite. Against reference records, each row's *during* and *final* get
-a threshold from the reference itself, so that nothing is tuned by hand::
+A threshold is a number of the suite. Against reference records, each row's *during* and *final* (of
+streams: *online*) get a threshold from the reference itself, so that nothing is tuned by hand::
 
     bound = reference mean - margin - t_{0.95, m-1} s sqrt(1/n + 1/m)
 
@@ -30,9 +30,10 @@ from clbench.metrics import SUMMARIES, Aggregate, aggregate
 from clbench.published import Ledger
 from clbench.records import Record
 from clbench.store import Store
-from clbench.suite import Row, Threshold
+from clbench.suite import Row
+from clbench.thresholds import Threshold
 
-COMPARED = ("during_accuracy", "final_accuracy")
+COMPARED = ("during_accuracy", "final_accuracy", "online_accuracy")
 """What is compared with reference records."""
 
 FALLBACK_MARGIN = 0.01
@@ -182,8 +183,7 @@ def _check(
 def _value(record: Record, metric: str) -> float | None:
     if record.result is None:
         return None
-    result = record.result
-    return SUMMARIES[metric](result.R, result.initial, result.metric.better)
+    return SUMMARIES[metric](record.result)
 
 
 def _note(records: Mapping[int, Record | None]) -> str:

@@ -57,3 +57,8 @@ def clbench_regularizers() -> Iterable[Entry]:  # type: ignore[empty-body]
 @hookspec
 def clbench_executors() -> Iterable[Entry]:  # type: ignore[empty-body]
     """Executors: classes that follow `clbench.executor.Executor`."""
+
+
+@hookspec
+def clbench_datasets() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Datasets: objects that follow `clbench.data.Dataset`."""

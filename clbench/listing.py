@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clbench import data
 from clbench.errors import UnknownNameError
 from clbench.hookspecs import GROUP
 from clbench.registry import KINDS, Registered, Registry
@@ -47,6 +48,20 @@ def _plugins(registry: Registry) -> RenderableType:
     return grid
 
 
+def data_status(registry: Registry) -> RenderableType:
+    """Every file of every dataset, where it is, and whether it is right."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("dataset", "file", "status", "where"):
+        grid.add_column(heading, header_style="bold", overflow="fold")
+    for name, found in registry.table("dataset").items():
+        for file, path, state in data.status(found.load()):
+            style = {"ok": "green", "missing": "yellow", "damaged": "red"}[state]
+            grid.add_row(name, file.name, Text(state, style=style), str(path or "–"))
+            name = ""
+    looked = ", ".join(str(home) for home in data.homes())
+    return Group(grid, Text(""), Text(f"looked in {looked} ({data.VARIABLE} names other folders)"))
+
+
 def describe(registry: Registry, name: str) -> RenderableType:
     """Everything registered under a name, with its parameters.
 
@@ -64,8 +79,9 @@ def describe(registry: Registry, name: str) -> RenderableType:
 def _described(found: Registered) -> RenderableType:
     entry, plugin = found.entry, found.plugin
     loaded = found.load()
+    version = f", version {loaded.version}" if hasattr(loaded, "version") else ""
     lines = [
-        Text(f"{found.kind} '{entry.name}', version {loaded.version}", style="bold"),
+        Text(f"{found.kind} '{entry.name}'{version}", style="bold"),
         Text(entry.summary),
     ]
     if entry.source:
@@ -74,6 +90,9 @@ def _described(found: Registered) -> RenderableType:
     if hasattr(loaded, "scenarios"):
         served = ", ".join(sorted(scenario.value for scenario in loaded.scenarios))
         lines.append(Text(f"scenarios: {served}"))
+    if found.kind == "dataset":
+        files = ", ".join(file.name for file in loaded.files)
+        return Group(*lines, Text(f"files: {files}"), Text(""))
     fields = loaded.Params.model_fields
     if not fields:
         return Group(*lines, Text("no parameters"), Text(""))

@@ -1,10 +1,14 @@
-"""The score matrix R -> during, final, transfer, forgetting: pure functions, each defined once.
+"""Scores -> during, final, transfer, forgetting, plasticity: pure functions, each defined once.
 
-``R[i][j]`` is the score on task j after learning task i (K tasks, counted from 0), None where it
-was not measured; ``initial[j]`` is the score on task j before any learning. Each function returns
-None where something that it needs was not measured. Differences are turned so that a positive
-backward or forward transfer is good, and a positive forgetting is bad, also where lower scores are
-better.
+For tasks with boundaries, ``R[i][j]`` is the score on task j after learning task i (K tasks,
+counted from 0), None where it was not measured; ``initial[j]`` is the score on task j before any
+learning. Each function returns None where something that it needs was not measured. Differences are
+turned so that a positive backward or forward transfer is good, and a positive forgetting is bad,
+also where lower scores are better.
+
+In a task-free stream the prediction before each update is scored; ``scores[k]`` is the mean over
+the samples of task k, and ``plasticity[k]`` the mean of ``clamp(1 - L_after / max(L_before, 1e-8),
+0, 1)``, the loss on a sample after and before the update on it (Elsayed & Mahmood 2024, Sec. 3.3).
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 Matrix: TypeAlias = Sequence[Sequence[float | None]]
 Better: TypeAlias = Literal["higher", "lower"]
@@ -85,16 +89,113 @@ def forgetting(R: Matrix, initial: Sequence[float | None], better: Better) -> fl
     return _mean(drops)
 
 
-Summary: TypeAlias = Callable[[Matrix, Sequence[float | None], Better], float | None]
+def online(scores: Sequence[float], better: Better) -> float | None:
+    """Mean over all tasks of a stream, which are equally long."""
+    return _mean(scores)
+
+
+def last_task(scores: Sequence[float], better: Better) -> float | None:
+    """Mean over the samples of the last task of a stream."""
+    return scores[-1] if scores else None
+
+
+def online_forgetting(scores: Sequence[float], better: Better) -> float | None:
+    """First window of two tasks minus the last one (Elsayed & Mahmood 2024, Sec. 3.3).
+
+    Negative: the learner got better. From four tasks on, so that the windows do not overlap.
+    """
+    if len(scores) < 4:
+        return None
+    return _minus(_mean(scores[:2]), _mean(scores[-2:]), better)
+
+
+def loss_of_plasticity(plasticity: Sequence[float]) -> float | None:
+    """Window of two tasks in the middle of the stream minus the last one (same source)."""
+    middle = len(plasticity) // 2
+    if len(plasticity) - middle < 4:
+        return None
+    return _minus(_mean(plasticity[middle : middle + 2]), _mean(plasticity[-2:]), "higher")
+
+
+class HasBetter(Protocol):
+    """The metric of a measurement, as far as it matters here."""
+
+    @property
+    def better(self) -> Better:
+        """Direction of improvement."""
+
+
+class Stream(Protocol):
+    """What was measured of a task-free stream, task by task."""
+
+    @property
+    def score(self) -> Sequence[float]:
+        """Mean score of the predictions before the updates."""
+
+    @property
+    def plasticity(self) -> Sequence[float]:
+        """Mean plasticity; empty where it was not measured."""
+
+
+class Measurement(Protocol):
+    """What was measured of a cell (`clbench.records.Result`)."""
+
+    @property
+    def R(self) -> Matrix:  # noqa: N802 - the symbol of the field
+        """Scores after each task."""
+
+    @property
+    def initial(self) -> Sequence[float | None]:
+        """Scores before learning."""
+
+    @property
+    def metric(self) -> HasBetter:
+        """Of the scores."""
+
+    @property
+    def online(self) -> Stream | None:
+        """Given for streams only."""
+
+
+Summary: TypeAlias = Callable[[Measurement], float | None]
+
+
+def _of_matrix(
+    function: Callable[[Matrix, Sequence[float | None], Better], float | None],
+) -> Summary:
+    return lambda m: function(m.R, m.initial, m.metric.better)
+
+
+def _of_stream(function: Callable[[Sequence[float], Better], float | None]) -> Summary:
+    return lambda m: None if m.online is None else function(m.online.score, m.metric.better)
+
 
 SUMMARIES: Mapping[str, Summary] = {
-    "during_accuracy": during,
-    "final_accuracy": final,
-    "backward_transfer": backward_transfer,
-    "forward_transfer": forward_transfer,
-    "forgetting": forgetting,
+    "during_accuracy": _of_matrix(during),
+    "final_accuracy": _of_matrix(final),
+    "backward_transfer": _of_matrix(backward_transfer),
+    "forward_transfer": _of_matrix(forward_transfer),
+    "forgetting": _of_matrix(forgetting),
+    "online_accuracy": _of_stream(online),
+    "last_task_accuracy": _of_stream(last_task),
+    "online_forgetting": _of_stream(online_forgetting),
+    "plasticity": lambda m: None if m.online is None else _mean(m.online.plasticity),
+    "loss_of_plasticity": lambda m: (
+        None if m.online is None else loss_of_plasticity(m.online.plasticity)
+    ),
 }
-"""Name in suites and tables -> function of R, the initial scores and the better direction."""
+"""Name in suites and tables -> function of what was measured."""
+
+OF_STREAMS = frozenset(list(SUMMARIES)[5:])
+"""The summaries that task-free streams have; all others need boundaries of tasks."""
+
+
+def names(metric: str) -> Mapping[str, str]:
+    """Name in suites -> key of `SUMMARIES`: scores of another metric are named after it.
+
+    With the metric ``mse``, ``final_mse`` stands for what is otherwise ``final_accuracy``.
+    """
+    return {key.replace("_accuracy", f"_{metric}"): key for key in SUMMARIES}
 
 
 @dataclass(frozen=True, slots=True)

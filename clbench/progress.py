@@ -22,9 +22,13 @@ def outcome(record: Record) -> str:
         kind = f" ({record.failure.type})" if record.failure and not cause.strip(": ") else ""
         return f"{record.status}{kind}{cause}"
     parts = [f"ok in {_seconds(record.timing.total)}" if record.timing else "ok"]
-    for name, word in (("during_accuracy", "during"), ("final_accuracy", "final")):
+    for name, word in (
+        ("during_accuracy", "during"),
+        ("final_accuracy", "final"),
+        ("online_accuracy", "online"),
+    ):
         result = record.result
-        value = SUMMARIES[name](result.R, result.initial, result.metric.better)
+        value = SUMMARIES[name](result)
         if value is not None:
             parts.append(f"{word} {value:.2f}")
     return ", ".join(parts)

@@ -5,10 +5,11 @@ record, its 95 % confidence interval (from two seeds on) and the ledger's margin
 
 * ``reproduced``: p is inside our interval, or ``|m - p| <= margin``;
 * ``better`` / ``below``: otherwise, m is on the better / worse side of p;
-* ``not comparable``: our record was made with a reduced budget;
+* ``not comparable``: our record was made with a reduced budget, or the ledger says why it cannot be
+  compared (other data, for example);
 * ``missing``: there is no record of ours.
 
-A row with two published numbers gets the worse verdict of the two: below, reproduced, better.
+A row with several published numbers gets the worst verdict of them: below, reproduced, better.
 """
 
 from __future__ import annotations
@@ -51,10 +52,22 @@ class Entry(Params):
     """Mean of the diagonal of R."""
     final: Number | None = None
     """Mean of the last row of R."""
+    online: Number | None = None
+    """Mean online score of a stream."""
+    margin: PositiveFloat | None = None
+    """In place of the ledger's, for this row."""
+    not_comparable: str = ""
+    """Why our records of this row cannot be compared with it, if they cannot."""
     where: str
     """Section or table of the source."""
     note: str = ""
     """What a reader must know to compare."""
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """Those that are published, by ``during``, ``final`` and ``online``."""
+        found = {"during": self.during, "final": self.final, "online": self.online}
+        return {name: number for name, number in found.items() if number is not None}
 
 
 class Ledger(Params):
@@ -96,20 +109,20 @@ def verdict(
     """The verdict on a row; None where nothing is published.
 
     Args:
-        ours: ``during`` and ``final``.
+        ours: ``during``, ``final`` and ``online``.
         entry: What was published.
-        margin: Of the ledger.
+        margin: Of the ledger; a margin of the row's own comes first.
         better: ``higher`` or ``lower``.
         budget: Of our records, 1 for the full one.
     """
-    published = {"during": entry.during, "final": entry.final} if entry else {}
-    numbers = {name: number.value for name, number in published.items() if number is not None}
-    if not numbers:
+    numbers = {name: number.value for name, number in entry.numbers.items()} if entry else {}
+    if entry is None or not numbers:
         return None
     if all(ours[name] is None for name in numbers):
         return "missing"
-    if budget < 1:
+    if budget < 1 or entry.not_comparable:
         return "not comparable"
+    margin = entry.margin or margin
     found = [_one(ours[name], value, margin, better) for name, value in numbers.items()]
     order: tuple[Verdict, ...] = ("missing", "below", "reproduced", "better")
     return min(found, key=order.index)

@@ -45,6 +45,12 @@ class Online(Params):
     """(K,): mean loss."""
     score: tuple[float, ...]
     """(K,): score in the metric's unit."""
+    plasticity: tuple[float, ...] = ()
+    """(K,): mean plasticity; empty where it was not measured."""
+    first_loss: tuple[float, ...] = ()
+    """(K,): loss of the first sample of each task, for windows that are off by one."""
+    first_score: tuple[float, ...] = ()
+    """(K,): score of the first sample of each task."""
 
 
 class Result(Params):
@@ -62,6 +68,8 @@ class Result(Params):
     """Training steps in all."""
     online: Online | None = None
     """Given for task-free streams, and only for them."""
+    statistics: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """Name -> (K,): what the nets and learners tell of themselves after each task."""
 
 
 class Timing(Params):

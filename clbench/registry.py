@@ -16,7 +16,7 @@ from clbench import hookspecs
 from clbench.errors import PluginError, UnknownNameError
 from clbench.hookspecs import GROUP, Entry
 
-Kind = Literal["task", "model", "learner", "regularizer", "executor"]
+Kind = Literal["task", "model", "learner", "regularizer", "executor", "dataset"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _PROMISED: Mapping[Kind, tuple[str, ...]] = {
@@ -25,6 +25,7 @@ _PROMISED: Mapping[Kind, tuple[str, ...]] = {
     "learner": ("Params", "version", "scenarios"),
     "regularizer": ("Params", "version", "scenarios"),
     "executor": ("Params", "version"),
+    "dataset": ("name", "files"),
 }
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -80,7 +81,7 @@ class Registered:
             raise PluginError(f"{where} cannot be imported: {_cause(error)}") from error
         for promised in _PROMISED[self.kind]:
             if not hasattr(loaded, promised):
-                raise PluginError(f"{where} lacks the class attribute '{promised}'")
+                raise PluginError(f"{where} lacks the attribute '{promised}'")
         return loaded
 
 
@@ -188,6 +189,7 @@ _WORDS: dict[Kind, str] = {
     "learner": "learner",
     "regularizer": "regularizer",
     "executor": "executor",
+    "dataset": "dataset",
 }
 
 

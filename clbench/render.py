@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -73,10 +73,13 @@ def _percent(budget: float) -> str:
 
 def _notes(table: ResultsTable) -> list[str]:
     unit = f" in {table.unit}" if table.unit else ""
-    notes = [
-        f"during: mean score{unit} right after learning each task; final: after learning all. "
-        "± is the half-width of the 95 % confidence interval over n seeds."
-    ]
+    meaning = f"during: mean score{unit} right after learning each task; final: after learning all."
+    if table.is_stream:
+        meaning = (
+            f"online: mean score{unit} of the predictions before each update; plasticity: mean "
+            "part of the loss that an update takes away; forgetting: first two tasks less last two."
+        )
+    notes = [f"{meaning} ± is the half-width of the 95 % confidence interval over n seeds."]
     if table.budget < 1:
         notes.append(
             f"Made with {_percent(table.budget)} of the training steps: not comparable with "
@@ -91,32 +94,63 @@ def _notes(table: ResultsTable) -> list[str]:
     return notes
 
 
-def _narrow_columns(table: ResultsTable) -> dict[str, Callable[[Line], str]]:
-    return {
-        "during": lambda line: _mean(line.summaries["during_accuracy"], table.decimals),
-        "final": lambda line: _mean(line.summaries["final_accuracy"], table.decimals),
+Cell: TypeAlias = Callable[[Line], str]
+
+
+def _narrow_columns(table: ResultsTable) -> dict[str, Cell]:
+    def mean(name: str) -> Cell:
+        return lambda line: _mean(line.summaries[name], _decimals(table, name))
+
+    return {heading: mean(name) for heading, name in _main(table).items()} | {
         "n": lambda line: str(line.num_seeds),
-        "published": lambda line: _published(line, table.decimals),
+        "published": lambda line: _published(line, table),
         "verdict": _verdict,
     }
 
 
-def _wide_columns(table: ResultsTable) -> dict[str, Callable[[Line], str]]:
-    def summary(name: str) -> Callable[[Line], str]:
-        return lambda line: _interval(line.summaries[name], table.decimals)
+def _wide_columns(table: ResultsTable) -> dict[str, Cell]:
+    def interval(name: str) -> Cell:
+        return lambda line: _interval(line.summaries[name], _decimals(table, name))
 
-    return {
-        "during": summary("during_accuracy"),
-        "final": summary("final_accuracy"),
+    def mean(name: str) -> Cell:
+        return lambda line: _mean(line.summaries[name], _decimals(table, name))
+
+    columns: dict[str, Cell] = {heading: interval(name) for heading, name in _main(table).items()}
+    columns |= {
         "n": lambda line: str(line.num_seeds),
-        "published": lambda line: _published(line, table.decimals),
+        "published": lambda line: _published(line, table),
         "verdict": _verdict,
-        "backward": lambda line: _mean(line.summaries["backward_transfer"], table.decimals),
-        "forward": lambda line: _mean(line.summaries["forward_transfer"], table.decimals),
-        "forgetting": lambda line: _mean(line.summaries["forgetting"], table.decimals),
+    }
+    further = _OF_STREAMS if table.is_stream else _OF_TASKS
+    columns |= {heading: mean(name) for heading, name in further.items()}
+    return columns | {
         "minutes": lambda line: "–" if line.minutes is None else f"{line.minutes:.1f}",
         "parameters": lambda line: "–" if line.parameters is None else f"{line.parameters:,}",
     }
+
+
+def _main(table: ResultsTable) -> Mapping[str, str]:
+    """Heading -> summary, of the columns that every table has."""
+    if table.is_stream:
+        return {
+            "online": "online_accuracy",
+            "last task": "last_task_accuracy",
+            "plasticity": "plasticity",
+            "forgetting": "online_forgetting",
+        }
+    return {"during": "during_accuracy", "final": "final_accuracy"}
+
+
+_OF_TASKS = {
+    "backward": "backward_transfer",
+    "forward": "forward_transfer",
+    "forgetting": "forgetting",
+}
+_OF_STREAMS = {"loss of plasticity": "loss_of_plasticity"}
+
+
+def _decimals(table: ResultsTable, name: str) -> int:
+    return 4 if name in ("plasticity", "loss_of_plasticity") else table.decimals
 
 
 def _mean(found: Aggregate | None, decimals: int) -> str:
@@ -129,16 +163,17 @@ def _interval(found: Aggregate | None, decimals: int) -> str:
     return f"{found.mean:.{decimals}f} ±{found.high - found.mean:.{decimals}f}"
 
 
-def _published(line: Line, decimals: int) -> str:
-    """``99.93 / 98.66``, during and final."""
-    if line.during is None and line.final is None:
+def _published(line: Line, table: ResultsTable) -> str:
+    """``99.93 / 98.66``, during and final; of streams, online."""
+    if not line.published:
         return ""
-    return f"{_number(line.during, decimals)} / {_number(line.final, decimals)}"
+    wanted = ("online",) if table.is_stream else ("during", "final")
+    return " / ".join(_number(line.published.get(name), table.decimals) or "–" for name in wanted)
 
 
 def _number(number: Number | None, decimals: int) -> str:
     if number is None:
-        return "–"
+        return ""
     return f"{'~' if number.claim == 'around' else ''}{number.value:.{decimals}f}"
 
 
@@ -159,30 +194,35 @@ def to_markdown(table: ResultsTable) -> str:
     texts = [f"Budget: {_percent(table.budget)} of the published one."] if table.budget < 1 else []
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
-        rows = [[line.label, *_cells(line, table.decimals)] for line in lines]
+        rows = [[line.label, *_cells(line, table)] for line in lines]
         grid = tabulate(
             [[cell.replace("|", "\\|") for cell in row] for row in rows],
-            headers=[section.heading, *_HEADINGS],
+            headers=[section.heading, *_headings(table)],
             tablefmt="pipe",
             disable_numparse=True,
-            colalign=["left", "right", "right", "right", "right", "right", "left"],
+            colalign=_alignment(table),
         )
         texts.append(grid)
     return "\n\n".join([*texts, *_notes(table)]) + "\n"
 
 
-_HEADINGS = ["during", "final", "n", "published during", "published final", "verdict"]
+def _headings(table: ResultsTable) -> list[str]:
+    published = ["online"] if table.is_stream else ["during", "final"]
+    return [*_main(table), "n", *(f"published {name}" for name in published), "verdict"]
 
 
-def _cells(line: Line, decimals: int) -> list[str]:
+def _cells(line: Line, table: ResultsTable) -> list[str]:
+    published = ["online"] if table.is_stream else ["during", "final"]
     return [
-        _interval(line.summaries["during_accuracy"], decimals),
-        _interval(line.summaries["final_accuracy"], decimals),
+        *(_interval(line.summaries[n], _decimals(table, n)) for n in _main(table).values()),
         str(line.num_seeds),
-        _number(line.during, decimals) if line.during else "",
-        _number(line.final, decimals) if line.final else "",
+        *(_number(line.published.get(name), table.decimals) for name in published),
         _verdict(line),
     ]
+
+
+def _alignment(table: ResultsTable) -> list[str]:
+    return ["left", *["right"] * (len(_headings(table)) - 1), "left"]
 
 
 def to_latex(table: ResultsTable) -> str:
@@ -190,14 +230,14 @@ def to_latex(table: ResultsTable) -> str:
     texts = [f"% {_title(table)}"]
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
-        rows = [[line.label, *_cells(line, table.decimals)] for line in lines]
+        rows = [[line.label, *_cells(line, table)] for line in lines]
         texts.append(
             tabulate(
                 [[_tex(cell) for cell in row] for row in rows],
-                headers=[_tex(heading) for heading in (section.heading, *_HEADINGS)],
+                headers=[_tex(heading) for heading in (section.heading, *_headings(table))],
                 tablefmt="latex_raw",
                 disable_numparse=True,
-                colalign=["left", "right", "right", "right", "right", "right", "left"],
+                colalign=_alignment(table),
             )
             .replace("\\hline", "\\toprule", 1)
             .replace("\\hline", "\\midrule", 1)
@@ -230,6 +270,7 @@ def objects(table: ResultsTable) -> list[dict[str, Any]]:
         for line in section.lines:
             during = line.summaries["during_accuracy"]
             final = line.summaries["final_accuracy"]
+            published = {name: number.value for name, number in line.published.items()}
             found.append(
                 {
                     "suite": table.suite,
@@ -241,14 +282,32 @@ def objects(table: ResultsTable) -> list[dict[str, Any]]:
                     "during_ci": interval(during),
                     "final_accuracy": final.mean if final else None,
                     "final_ci": interval(final),
-                    "published_during": line.during.value if line.during else None,
-                    "published_final": line.final.value if line.final else None,
+                    "published_during": published.get("during"),
+                    "published_final": published.get("final"),
                     "verdict": line.verdict,
                     "status": line.status,
                     "budget": line.budget,
                 }
+                | (_stream_values(line, interval) if table.is_stream else {})
             )
     return found
+
+
+def _stream_values(
+    line: Line, interval: Callable[[Aggregate | None], list[float] | None]
+) -> dict[str, Any]:
+    """What rows of streams have besides."""
+    means = {name: found.mean if found else None for name, found in line.summaries.items()}
+    online = line.published.get("online")
+    return {
+        "online_accuracy": means["online_accuracy"],
+        "online_ci": interval(line.summaries["online_accuracy"]),
+        "last_task_accuracy": means["last_task_accuracy"],
+        "plasticity": means["plasticity"],
+        "online_forgetting": means["online_forgetting"],
+        "loss_of_plasticity": means["loss_of_plasticity"],
+        "published_online": online.value if online else None,
+    }
 
 
 def to_json(table: ResultsTable) -> str:

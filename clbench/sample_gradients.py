@@ -101,6 +101,13 @@ class WeightConsolidation:
         """`num_samples` training samples, from a freshly shuffled sweep."""
         return self.data.batches(num_samples)
 
+    @torch.no_grad()
+    def predicted(self, batch: Batch) -> Batch:
+        """The batch with the targets that the outputs stand for."""
+        outputs = self.learner.net(self.params, batch, self.forward)
+        outputs = self.learner.layout.select(outputs, batch.task_id)
+        return replace(batch, targets=self.learner.objective.predictions(outputs))
+
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Per parameter, the sum over samples of the squared gradient of a sample's task loss."""
         c = self.learner

@@ -12,10 +12,10 @@ from typing import Any, get_args
 from clbench.checks import Checker, either
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
-from clbench.metrics import SUMMARIES
 from clbench.params import read
 from clbench.registry import Registry
 from clbench.scenario import Scenario
+from clbench.thresholds import Threshold, read_thresholds
 from clbench.yaml12 import Node, describe, merge, named
 from clbench.yaml12 import read as read_yaml
 
@@ -30,28 +30,6 @@ _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_see
 _DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
 _TASK_KEYS = ("label", "family", "scenario")
-_THRESHOLD = re.compile(r"(>=|<=)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?)\s*%?")
-_NOT_MEASURED: Mapping[str, frozenset[str]] = {
-    "independent": frozenset(
-        {"final_accuracy", "backward_transfer", "forward_transfer", "forgetting"}
-    ),
-    "joint": frozenset({"during_accuracy", "backward_transfer", "forward_transfer", "forgetting"}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """What a row must reach: ``final_accuracy >= 97``.
-
-    Attributes:
-        metric: Name of a summary metric (`clbench.metrics.SUMMARIES`).
-        relation: ``>=`` or ``<=``.
-        bound: In the unit of the metric.
-    """
-
-    metric: str
-    relation: str
-    bound: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +218,9 @@ class _Loader(Checker):
             cells = self.cells(suite, task, method, settings, seeds)
             regime = settings["regime"].value if "regime" in settings else "sequential"
             expect = merge(method_values.get("expect"), override.get("expect"))
-            thresholds = self.thresholds(expect, str(regime))
+            family = cells[0].task if cells else None
+            scenario = cells[0].scenario if cells else None
+            thresholds = read_thresholds(self, expect, str(regime), scenario, self.metric(family))
         return Row(
             task=task_key,
             method=method_key,
@@ -412,22 +392,13 @@ class _Loader(Checker):
             )
             self.wrong(node.at(("name",)), what)
 
-    def thresholds(self, node: Node | None, regime: str) -> tuple[Threshold, ...]:
-        found = []
-        for metric, child in (self.mapping(node) if node else {}).items():
-            if metric not in SUMMARIES:
-                what = f"unknown metric '{metric}'{suggestion(metric, SUMMARIES)}"
-                self.wrong(child, f"{what}\n      known: {', '.join(sorted(SUMMARIES))}")
-                continue
-            if metric in _NOT_MEASURED.get(regime, ()):
-                self.wrong(child, f"the regime '{regime}' gives no {metric}")
-            match = _THRESHOLD.fullmatch(child.value) if isinstance(child.value, str) else None
-            if match is None:
-                what = f"expected a threshold such as '>= 97', found {describe(child.value)}"
-                self.wrong(child, what)
-                continue
-            found.append(Threshold(metric, match[1], float(match[2])))
-        return tuple(found)
+    def metric(self, family: Choice | None) -> str:
+        """Name of the metric that the tasks of a family are scored by."""
+        if family is None:
+            return "accuracy"
+        loaded = self.registry.find("task", family.name).load()
+        metric: str = loaded(read(loaded.Params, family.params)).objective.metric.name
+        return metric
 
 
 def _spelt_out(key: str, node: Node) -> Node:

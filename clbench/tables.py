@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clbench.metrics import SUMMARIES, Aggregate, aggregate
 from clbench.published import Ledger, Number, Verdict, verdict
 from clbench.records import Record
+from clbench.scenario import Scenario
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -22,7 +23,7 @@ class Line:
         task, method: Keys of the suite.
         label: Of the method.
         summaries: Name of `clbench.metrics.SUMMARIES` -> aggregate over seeds, None unmeasured.
-        during, final: Published values, None where there is none.
+        published: The published values, by ``during``, ``final`` and ``online``.
         verdict: On the published values; None where there are none.
         status: ``ok``, or what is not: ``2 of 3 seeds`` (the others have no record), ``2 of 3
             seeds, others timed-out``, ``failed: ValueError``, ``missing``, ``stale``,
@@ -38,8 +39,7 @@ class Line:
     method: str
     label: str
     summaries: dict[str, Aggregate | None]
-    during: Number | None
-    final: Number | None
+    published: Mapping[str, Number]
     verdict: Verdict | None
     status: str
     num_seeds: int
@@ -68,6 +68,7 @@ class ResultsTable:
         margin: Of the verdicts; None without a ledger.
         source: Of the published values; empty without a ledger.
         budget: Fraction of the full budget that the records were made with.
+        is_stream: Whether its rows are task-free streams, which have other metrics.
         sections: By heading, in the order of the suite.
     """
 
@@ -78,6 +79,7 @@ class ResultsTable:
     margin: float | None
     source: str
     budget: float
+    is_stream: bool
     sections: tuple[Section, ...]
 
 
@@ -124,6 +126,9 @@ def collect(
         margin=ledger.margin if ledger else None,
         source=ledger.source if ledger else "",
         budget=budget,
+        is_stream=any(
+            config.scenario is Scenario.TASK_FREE for row in suite.rows for config in row.cells
+        ),
         sections=tuple(Section(heading, tuple(lines)) for heading, lines in sections.items()),
     )
 
@@ -155,7 +160,7 @@ def _line(
     summaries = {name: _summary(name, good) for name in SUMMARIES}
     entry = ledger.rows.get(row.key) if ledger else None
     better = good[0].result.metric.better if good and good[0].result else "higher"
-    ours = {"during": summaries["during_accuracy"], "final": summaries["final_accuracy"]}
+    ours = {name: summaries[f"{name}_accuracy"] for name in ("during", "final", "online")}
     times = [record.timing.total for record in good if record.timing]
     return Line(
         key=row.key,
@@ -163,8 +168,7 @@ def _line(
         method=row.method,
         label=row.method_label,
         summaries=summaries,
-        during=entry.during if entry else None,
-        final=entry.final if entry else None,
+        published=entry.numbers if entry else {},
         verdict=verdict(ours, entry, ledger.margin, better, budget) if ledger else None,
         status=_status(row, records, stale),
         num_seeds=len(good),
@@ -178,8 +182,7 @@ def _summary(name: str, records: Sequence[Record]) -> Aggregate | None:
     values = []
     for record in records:
         assert record.result is not None  # good records have one
-        result = record.result
-        value = SUMMARIES[name](result.R, result.initial, result.metric.better)
+        value = SUMMARIES[name](record.result)
         if value is not None:
             values.append(value)
     return aggregate(values)

@@ -14,7 +14,8 @@ from rich.console import Console
 from clbench import gate, published
 from clbench.errors import ClbenchError, RecordError
 from clbench.store import Store
-from clbench.suite import Suite, Threshold, load
+from clbench.suite import Suite, load
+from clbench.thresholds import Threshold
 
 TEXT = """\
 suite: toy

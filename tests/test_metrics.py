@@ -1,17 +1,79 @@
-"""Metrics of R: known answers, and properties."""
+"""Metrics of R and of streams: known answers, and properties."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clbench import metrics
+from clbench.records import MetricInfo, Online, Result
 
 R = ((90.0, 20.0, 10.0), (60.0, 80.0, 30.0), (50.0, 70.0, 100.0))
 INITIAL = (15.0, 10.0, 5.0)
 HOLES = ((90.0, None, None), (None, 80.0, None), (None, None, 100.0))
 LAST_ROW = ((None, None, None), (None, None, None), (50.0, 70.0, 100.0))
+
+
+SCORES = (10.0, 20.0, 40.0, 50.0, 60.0, 70.0, 80.0, 50.0)
+PLASTICITY = (0.1, 0.1, 0.2, 0.2, 0.4, 0.6, 0.3, 0.1)
+
+
+def _result(
+    R: metrics.Matrix,
+    initial: Sequence[float | None],
+    online: Online | None = None,
+    better: metrics.Better = "higher",
+) -> Result:
+    return Result(
+        metric=MetricInfo(name="accuracy", unit="%", better=better),
+        R=tuple(map(tuple, R)),
+        initial=tuple(initial),
+        curves=(),
+        num_parameters={},
+        iterations=0,
+        online=online,
+    )
+
+
+def _stream(plasticity: Sequence[float] = PLASTICITY) -> Result:
+    online = Online(loss=(1.0,) * 8, score=SCORES, plasticity=tuple(plasticity))
+    return _result(((None,) * 8,) * 8, (None,) * 8, online)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("online_accuracy", 47.5),  # 380 / 8
+        ("last_task_accuracy", 50.0),
+        ("online_forgetting", -50.0),  # (10 + 20) / 2 - (80 + 50) / 2
+        ("plasticity", 0.25),  # 2.0 / 8
+        ("loss_of_plasticity", 0.3),  # (0.4 + 0.6) / 2 - (0.3 + 0.1) / 2
+    ],
+)
+def test_values_of_a_stream_worked_out_by_hand(name: str, expected: float) -> None:
+    assert metrics.SUMMARIES[name](_stream()) == pytest.approx(expected)
+
+
+def test_a_short_stream_has_no_windows_and_without_plasticity_there_is_none() -> None:
+    short = Online(loss=(1.0,) * 3, score=(1.0, 2.0, 3.0), plasticity=(0.1, 0.1, 0.1))
+
+    assert metrics.SUMMARIES["online_forgetting"](_result((), (), short)) is None
+    assert metrics.SUMMARIES["loss_of_plasticity"](_result((), (), short)) is None
+    assert metrics.SUMMARIES["plasticity"](_stream(())) is None
+    assert metrics.SUMMARIES["loss_of_plasticity"](_stream(())) is None
+
+
+def test_scores_of_another_metric_are_named_after_it() -> None:
+    assert metrics.names("accuracy")["final_accuracy"] == "final_accuracy"
+    assert metrics.names("mse")["final_mse"] == "final_accuracy"
+    assert metrics.names("mse")["plasticity"] == "plasticity"
+    assert "final_accuracy" not in metrics.names("mse")
+
+
+OF_TASKS = [name for name in metrics.SUMMARIES if name not in metrics.OF_STREAMS]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +87,7 @@ LAST_ROW = ((None, None, None), (None, None, None), (50.0, 70.0, 100.0))
     ],
 )
 def test_values_worked_out_by_hand(name: str, expected: float) -> None:
-    assert metrics.SUMMARIES[name](R, INITIAL, "higher") == pytest.approx(expected)
+    assert metrics.SUMMARIES[name](_result(R, INITIAL)) == pytest.approx(expected)
 
 
 def test_forgetting_is_from_the_best_score_before_the_end() -> None:
@@ -47,14 +109,14 @@ def test_where_lower_is_better_differences_are_turned() -> None:
 def test_what_was_not_measured_gives_nothing(name: str) -> None:
     summary = metrics.SUMMARIES[name]
 
-    assert (summary(HOLES, INITIAL, "higher") is None) is (name != "during_accuracy")
-    assert (summary(LAST_ROW, INITIAL, "higher") is None) is (name != "final_accuracy")
-    assert summary((), (), "higher") is None
+    assert (summary(_result(HOLES, INITIAL)) is None) is (name != "during_accuracy")
+    assert (summary(_result(LAST_ROW, INITIAL)) is None) is (name != "final_accuracy")
+    assert summary(_result((), ())) is None
 
 
 def test_a_single_task_has_no_transfer_and_no_forgetting() -> None:
     for name in ("backward_transfer", "forward_transfer", "forgetting"):
-        assert metrics.SUMMARIES[name](((5.0,),), (1.0,), "higher") is None
+        assert metrics.SUMMARIES[name](_result(((5.0,),), (1.0,))) is None
 
 
 _matrices = st.integers(2, 5).flatmap(
@@ -81,8 +143,9 @@ def test_adding_a_constant_moves_means_and_no_differences(
     moved = [[score + constant for score in row] for row in matrix]
     moved_initial = [score + constant for score in initial]
 
-    for name, summary in metrics.SUMMARIES.items():
-        before, after = summary(matrix, initial, "higher"), summary(moved, moved_initial, "higher")
+    for name in OF_TASKS:
+        summary = metrics.SUMMARIES[name]
+        before, after = summary(_result(matrix, initial)), summary(_result(moved, moved_initial))
         assert before is not None
         expected = before + constant if name.endswith("accuracy") else before
         assert after == pytest.approx(expected, abs=1e-6)

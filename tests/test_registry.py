@@ -155,7 +155,7 @@ def test_a_plugin_that_fails_to_import_is_reported_and_named_where_a_name_is_mis
             "collections:Thing",
             "cannot be imported: AttributeError: module 'collections' has no attribute 'Thing'",
         ),
-        ("collections:OrderedDict", "lacks the class attribute 'Params'"),
+        ("collections:OrderedDict", "lacks the attribute 'Params'"),
     ],
 )
 def test_a_class_that_cannot_be_loaded_is_an_error_that_names_its_plugin(

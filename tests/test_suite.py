@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from clbench.errors import SuiteError
 from clbench.registry import Registry
 from clbench.scenario import Scenario
-from clbench.suite import Suite, Threshold, load
+from clbench.suite import Suite, load
+from clbench.thresholds import Threshold
 
 GOOD = """\
 suite: toy

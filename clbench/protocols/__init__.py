@@ -29,6 +29,7 @@ from clbench.protocols.learners import (
 )
 from clbench.protocols.nets import (
     Context,
+    HasActivity,
     HasSampleGradients,
     MainNet,
     NamedTensors,
@@ -61,6 +62,7 @@ __all__ = [
     "Consolidation",
     "Context",
     "Distillable",
+    "HasActivity",
     "HasSampleGradients",
     "Kind",
     "Learner",

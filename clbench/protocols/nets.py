@@ -88,3 +88,13 @@ class HasSampleGradients(Protocol):
             output_gradients: Gradient of each sample's loss with respect to its outputs, of the
                 shape of the outputs.
         """
+
+
+@runtime_checkable
+class HasActivity(Protocol):
+    """A main net that shows what its layers do."""
+
+    def with_activity(
+        self, params: NamedTensors, query: Query, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The outputs, and by layer the activity ``(B, H)`` or ``(B, C, H, W)`` before drop-out."""

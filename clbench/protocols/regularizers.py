@@ -27,6 +27,9 @@ class Consolidation(Protocol):
     def batches(self, num_samples: int) -> Iterator[Batch]:
         """`num_samples` training samples of the ended task, from a freshly shuffled sweep."""
 
+    def predicted(self, batch: Batch) -> Batch:
+        """The batch with the targets that the learner would predict in place of the true ones."""
+
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Per parameter, the sum over samples of the squared gradient of a sample's task loss.
 

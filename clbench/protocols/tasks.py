@@ -72,6 +72,9 @@ class Objective(Protocol):
     def tally(self, outputs: Tensor, batch: Batch) -> Tally:
         """The score of `outputs`, summed over what is scored, with the count of it."""
 
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """The targets that `outputs` stand for, of the shape and type of ``batch.targets``."""
+
 
 class BatchStream(Protocol):
     """Training samples without end, each once per sweep; a batch may straddle two sweeps."""

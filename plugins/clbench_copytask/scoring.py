@@ -65,3 +65,7 @@ class Bitwise:
         scored = int(batch.mask.count_nonzero()) * right.shape[-1]
         right = right & batch.mask.unsqueeze(-1).bool()
         return Tally(100.0 * int(right.count_nonzero()), scored)
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """The bits that the outputs say, 1 for a logit of 0 or more."""
+        return (outputs >= 0).to(outputs.dtype)

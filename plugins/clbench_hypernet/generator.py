@@ -7,19 +7,23 @@ The N weights are cut into ``ceil(N / chunk_size)`` chunks. Each chunk i has a l
 
 (von Oswald et al. 2020, Sec. 2.3). All chunks of all asked tasks go through the MLP as one batch.
 The first layer is linear in both embeddings, so it is applied to each of them once.
+
+With one chunk and no chunk embedding it is a full hypernetwork: one MLP from the task embedding to
+all weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from clbench.errors import ClbenchError
 from clbench.params import Params
 from clbench.protocols import NamedTensors
 
@@ -35,8 +39,8 @@ class Architecture(Params):
     """Units of the hidden layers; empty: a linear hypernetwork."""
     task_embedding_size: PositiveInt
     """Numbers in the embedding of a task."""
-    chunk_embedding_size: PositiveInt
-    """Numbers in the embedding of a chunk."""
+    chunk_embedding_size: NonNegativeInt
+    """Numbers in the embedding of a chunk; 0 where there is a single chunk: a full hypernetwork."""
     activation: Literal["relu", "sigmoid", "elu"] = "relu"
     """Of the hidden layers."""
     task_embedding_std: NonNegativeFloat = 1.0
@@ -45,8 +49,10 @@ class Architecture(Params):
     """Standard deviation of the initial chunk embeddings."""
     input_order: Literal["chunk-task", "task-chunk"] = "chunk-task"
     """Which embedding comes first in the input of the MLP (older code: the task's)."""
-    init: Annotated[Literal["fan-in", "xavier"], Field()] = "fan-in"
-    """Weights and biases uniform in ±1/sqrt(fan-in), or Xavier-uniform weights and zero biases."""
+    init: Literal["fan-in", "xavier", "xavier-heads"] = "fan-in"
+    """Weights and biases uniform in ±1/sqrt(fan-in), or Xavier-uniform weights and zero biases;
+    ``xavier-heads``: the output layer counts as one layer for each tensor that it generates, which
+    takes a single chunk."""
 
 
 class Hypernetwork:
@@ -54,18 +60,28 @@ class Hypernetwork:
 
     Args:
         architecture: Sizes and initialisation.
-        num_weights: N, what is to be generated.
+        sizes: Numbers in each tensor that is to be generated, N in all.
         num_tasks: K.
+
+    Raises:
+        ClbenchError: The architecture needs a single chunk, and there are several.
 
     Attributes:
         shapes: Name -> shape of every parameter: ``tasks`` (K, embedding), ``chunks`` (chunks,
             embedding), then ``W0, b0, W1, b1, ...`` of the MLP.
     """
 
-    def __init__(self, architecture: Architecture, num_weights: int, num_tasks: int) -> None:
+    def __init__(self, architecture: Architecture, sizes: Sequence[int], num_tasks: int) -> None:
         self._architecture = a = architecture
-        self._num_weights = num_weights
-        self.num_chunks = math.ceil(num_weights / a.chunk_size)
+        self._sizes = sizes
+        self._num_weights = sum(sizes)
+        self.num_chunks = math.ceil(self._num_weights / a.chunk_size)
+        if self.num_chunks > 1 and (a.chunk_embedding_size == 0 or a.init == "xavier-heads"):
+            what = "init xavier-heads" if a.chunk_embedding_size else "no chunk embedding"
+            raise ClbenchError(
+                f"a hypernetwork with {what} needs a single chunk: chunk_size must be at least "
+                f"{self._num_weights}, found {a.chunk_size}"
+            )
         widths = [
             a.chunk_embedding_size + a.task_embedding_size,
             *a.hidden_sizes,
@@ -96,11 +112,17 @@ class Hypernetwork:
                 continue
             if len(shape) == 2:
                 fan_out, fan_in = shape
-                is_xavier = a.init == "xavier"
-                bound = math.sqrt(6 / (fan_in + fan_out)) if is_xavier else 1 / math.sqrt(fan_in)
-            elif a.init == "xavier":
+                bound = 1 / math.sqrt(fan_in) if a.init == "fan-in" else _xavier(fan_in, fan_out)
+            elif a.init != "fan-in":
                 bound = 0.0
             drawn[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+        if a.init == "xavier-heads":
+            output = drawn[f"W{self._num_layers - 1}"]
+            surplus = len(output) - self._num_weights
+            heads = output.split([*self._sizes, surplus])
+            for head in heads[:-1]:
+                bound = _xavier(head.shape[1], len(head))
+                head.uniform_(-bound, bound, generator=generator)
         return drawn
 
     def __call__(self, params: NamedTensors, embeddings: Tensor) -> Tensor:
@@ -122,3 +144,8 @@ class Hypernetwork:
             x = torch.addmm(params[f"b{i}"], activation(x), params[f"W{i}"].t())
         weights = x.view(len(embeddings), -1)
         return weights[:, : self._num_weights]
+
+
+def _xavier(fan_in: int, fan_out: int) -> float:
+    """Bound of the uniform distribution of Glorot & Bengio 2010."""
+    return math.sqrt(6 / (fan_in + fan_out))

@@ -13,16 +13,24 @@ other tasks' heads. The norm is a sum over all weights, without a factor 1/2. Wi
 ``look_ahead`` the step dtheta that the optimiser would take on the task gradient alone is added
 before the output penalty is evaluated, as a constant; without it dtheta is 0.
 
+Where the id of the task is withheld at test time (domain-il, class-il), it is inferred sample by
+sample: of the tasks learnt so far the one whose weights give the output distribution of least
+entropy is taken (HNET+ENT in the paper). Each task is trained on its own outputs only; in class-il
+an inferred task's outputs are the only ones that compete.
+
 Nothing here knows what the main net is.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
+from torch.nn.functional import log_softmax, pad
 
 from clbench.errors import UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser
@@ -37,7 +45,7 @@ from clbench.protocols import (
     TaskData,
 )
 from clbench.sample_gradients import WeightConsolidation
-from clbench.scenario import Scenario
+from clbench.scenario import WITH_BOUNDARIES, Scenario
 
 from .generator import Architecture, Hypernetwork
 
@@ -62,9 +70,15 @@ class ChunkedHypernetwork:
 
     Params: ClassVar[type[Params]] = ChunkedHypernetworkParams
     version: ClassVar[int] = 1
-    scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL})
+    scenarios: ClassVar[frozenset[Scenario]] = WITH_BOUNDARIES
 
     def __init__(self, params: ChunkedHypernetworkParams, context: LearnerContext) -> None:
+        infers = not context.layout.scenario.gives_task_id_at_test
+        if infers and context.spec.kind != "classification":
+            raise UnavailableError(
+                "a hypernetwork infers the task by the entropy of a classification, and these "
+                f"tasks are of kind {context.spec.kind}"
+            )
         for regularizer in context.regularizers:
             if regularizer.watches:
                 raise UnavailableError(
@@ -75,7 +89,7 @@ class ChunkedHypernetwork:
         self._net, self._layout = context.net, context.layout
         self._clip = context.training.clip
         self._sizes = [torch.Size(shape).numel() for shape in self._net.shapes.values()]
-        self._hypernetwork = Hypernetwork(params, sum(self._sizes), context.layout.num_tasks)
+        self._hypernetwork = Hypernetwork(params, self._sizes, context.layout.num_tasks)
         self._parameters = FlatParameters(self._hypernetwork.initial(context.generator("init")))
         self._optimiser = Optimiser(self._parameters, context.training)
         self._subsets = context.generator("regularized-tasks")
@@ -141,13 +155,22 @@ class ChunkedHypernetwork:
         named = self._named(leaf)
         outputs = self._net(named, batch, Context(training=True))
         outputs = self._layout.select(outputs, batch.task_id)
-        loss = self._context.objective.losses(outputs, batch).mean()
+        first = self._first_label(self._task_id)  # earlier tasks' outputs do not compete
+        local = replace(batch, targets=batch.targets - first) if first else batch
+        outputs = outputs[..., first:] if first else outputs
+        loss = self._context.objective.losses(outputs, local).mean()
         total = loss
         for regularizer in self._context.regularizers:
             penalty = regularizer.penalty(named)
             total = total if penalty is None else total + penalty
         (gradient,) = torch.autograd.grad(total, leaf)
-        return Observation(loss.detach(), outputs.detach()), gradient
+        shown = pad(outputs.detach(), (first, 0), value=-math.inf) if first else outputs.detach()
+        return Observation(loss.detach(), shown), gradient
+
+    def _first_label(self, task_id: int) -> int:
+        """The label of the task's first class, which is not 0 where labels are global."""
+        is_global = self._layout.scenario is Scenario.CLASS_IL
+        return int(self._layout.own_rows(task_id).start) if is_global else 0
 
     def _pulls(self, weights: Tensor, subset: list[int]) -> Tensor:
         """Gradient of the output penalty with respect to the weights of earlier tasks, (|J|, N)."""
@@ -206,9 +229,30 @@ class ChunkedHypernetwork:
     @torch.no_grad()
     def predict(self, query: Query) -> Tensor:
         """The competing outputs, with the weights of the query's task; changes no state."""
-        assert isinstance(query.task_id, int)  # the scenario gives it
+        if query.task_id is None:
+            return self._predict_inferred(query)
+        assert isinstance(query.task_id, int)  # tasks are not mixed at test time
         weights = self._named(self._generate([query.task_id])[0])
         return self._layout.select(self._net(weights, query, Context()), query.task_id)
+
+    def _predict_inferred(self, query: Query) -> Tensor:
+        """Outputs under the weights of the task that is surest of the sample."""
+        tasks = range(self._task_id + 1)
+        candidates = []
+        for task_id, flat in zip(tasks, self._generate(list(tasks)), strict=True):
+            outputs = self._net(self._named(flat), query, Context())
+            candidates.append(outputs[..., self._layout.own_rows(task_id)])
+        outputs = torch.stack(candidates)  # (tasks, B, n)
+        log_p = log_softmax(outputs, -1)
+        entropy = -(log_p.exp() * log_p).sum(-1)  # (tasks, B)
+        inferred = entropy.argmin(0)  # (B,)
+        index = inferred.view(1, -1, 1).expand(1, -1, outputs.shape[-1])
+        chosen = outputs.gather(0, index).squeeze(0)  # (B, n)
+        if self._layout.heads == "shared":
+            return chosen
+        competing = chosen.new_full((len(chosen), self._layout.num_task_outputs), -math.inf)
+        columns = inferred.unsqueeze(1) * chosen.shape[1] + torch.arange(chosen.shape[1])
+        return competing.scatter_(1, columns, chosen)
 
     def state(self) -> State:
         """Parameters, moments, targets, the generator of subsets, net and regularizers."""

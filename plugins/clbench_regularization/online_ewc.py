@@ -9,14 +9,16 @@ and from the second task on the penalty::
 
     ewc_lambda / 2 * sum_i F_i (theta_i - theta*_i)^2
 
-NLL_s is the task's loss of one sample (for copy tasks: summed over the scored bits), at the true
-targets, without penalties. All parameters of the main net are protected, biases and all heads
+NLL_s is the task's loss of one sample (for copy tasks: summed over the scored bits), without
+penalties, at the true targets (``fisher: empirical``) or at those that the net predicts
+(``fisher: predicted``). All parameters of the main net are protected, biases and all heads
 included; heads of other tasks have no gradient and so no importance.
 
 Departures from the sources:
 
-1. Schwarz et al. draw targets from the model's own predictions; as the copy-task code does, the
-   true targets are used (the empirical Fisher).
+1. Schwarz et al. draw targets from the model's own predictive distribution. Codes differ: that of
+   the copy tasks takes the true targets (``empirical``), that of van de Ven & Tolias 2019 the most
+   likely ones (``predicted``).
 2. The copy-task code multiplies F by gamma at every evaluation of the loss, which differs for
    gamma < 1 only; here F decays once per task, as published.
 """
@@ -43,8 +45,8 @@ class OnlineEwcParams(Params):
     """Strength of the penalty."""
     gamma: Annotated[float, Field(ge=0, le=1)] = 1.0
     """What earlier tasks' Fisher information keeps of its weight at each further task."""
-    fisher: Literal["empirical"] = "empirical"
-    """How the Fisher information is estimated: at the true targets, squared per sample."""
+    fisher: Literal["empirical", "predicted"] = "empirical"
+    """At which targets gradients are squared: the true ones, or those that the net predicts."""
     fisher_samples: PositiveInt | Literal["all"] = "all"
     """Training samples that estimate the Fisher information of a task."""
 
@@ -79,6 +81,8 @@ class OnlineEwc:
         n = consolidation.num_samples if wanted == "all" else min(wanted, consolidation.num_samples)
         squares = {name: torch.zeros_like(tensor) for name, tensor in consolidation.params.items()}
         for batch in consolidation.batches(n):
+            if self._params.fisher == "predicted":
+                batch = consolidation.predicted(batch)
             for name, square in consolidation.squared_gradients(batch).items():
                 squares[name] += square
         for name, square in squares.items():

@@ -19,7 +19,8 @@ and from the second task on the penalty is::
 
 Departures from the paper:
 
-1. Importances are clamped at zero from below per task, as the copy-task code does.
+1. Importances are clamped at zero from below per task, as the copy-task code does, unless
+   ``negative_importance`` is ``kept`` (as van de Ven & Tolias 2019 and the paper have it).
 2. The paper's own choice of g and delta corresponds to neither exactly (it leaves the optimiser's
    state open); both readings are values of ``path``.
 """
@@ -48,6 +49,8 @@ class SynapticIntelligenceParams(Params):
     """Damping of the division by the squared change (xi in the paper)."""
     path: Literal["task-look-ahead", "total-step"] = "task-look-ahead"
     """Which gradient and step the path integral is taken over."""
+    negative_importance: Literal["clamped", "kept"] = "clamped"
+    """Whether a task's negative importances count as zero."""
 
 
 class SynapticIntelligence:
@@ -97,7 +100,9 @@ class SynapticIntelligence:
         for name, tensor in consolidation.params.items():
             change = tensor - self._anchor[name]
             gain = self._omega[name] / (change.square() + self._params.si_xi)
-            self._importance[name] += gain.clamp_(min=0)
+            if self._params.negative_importance == "clamped":
+                gain.clamp_(min=0)
+            self._importance[name] += gain
             self._omega[name].zero_()
             self._anchor[name] = tensor.clone()
         self._has_consolidated = True

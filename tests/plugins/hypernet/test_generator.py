@@ -39,7 +39,7 @@ def test_chunk_and_parameter_counts_are_those_of_the_sources(
             task_embedding_size=task_embedding_size,
             chunk_embedding_size=chunk_embedding_size,
         ),
-        num_weights,
+        [num_weights],
         num_tasks,
     )
 
@@ -54,7 +54,7 @@ def _small(**changes: object) -> Hypernetwork:
         "task_embedding_size": 3,
         "chunk_embedding_size": 2,
     }
-    return Hypernetwork(Architecture.model_validate(values | changes), 10, 2)
+    return Hypernetwork(Architecture.model_validate(values | changes), [4, 6], 2)
 
 
 @pytest.mark.parametrize("order", ["chunk-task", "task-chunk"])

@@ -1,0 +1,213 @@
+"""Data homes: where the files of datasets are looked for, checked, and downloaded to.
+
+The homes are the folders of the environment variable ``CLBENCH_DATA`` (several are separated as in
+``PATH``), or else one folder in the user's cache. A file may lie in a folder of the dataset's name
+in a home or, where its name says which dataset it belongs to, in the home itself; it may be gzipped
+or not. Runs never touch the network: a missing file is an error that names the file and the command
+that fetches it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from clbench.errors import ClbenchError, UnavailableError
+
+VARIABLE = "CLBENCH_DATA"
+
+
+class DamagedFileError(ClbenchError):
+    """A file of a dataset that is truncated, changed, or another file altogether."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file of a dataset.
+
+    Attributes:
+        name: As published, such as ``train-images-idx3-ubyte.gz``; where it ends in ``.gz``, the
+        same
+            file without it serves too.
+        md5: Of the file as published; empty where nothing is published.
+        url: Where it is downloaded from; empty where it cannot be.
+        content_md5: Of the content without gzip, where it is known: files that were compressed anew
+            are checked by it.
+        is_shared_name: Whether other datasets have a file of the same name; then it is looked for
+            only in folders of the dataset's name.
+    """
+
+    name: str
+    md5: str = ""
+    url: str = ""
+    content_md5: str = ""
+    is_shared_name: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names it may have."""
+        plain = self.name.removesuffix(".gz")
+        return (self.name,) if plain == self.name else (self.name, plain)
+
+
+class Dataset(Protocol):
+    """What an entry of the hook ``clbench_datasets`` names: an object that knows its files."""
+
+    name: str
+    files: Sequence[DataFile]
+
+
+def homes() -> tuple[Path, ...]:
+    """The folders that are searched, the first one first; they need not exist."""
+    named = [Path(p).expanduser() for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
+    return tuple(named) or (_cache(),)
+
+
+def _cache() -> Path:
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "clbench" / "data"
+
+
+def find(dataset: str, file: DataFile) -> Path | None:
+    """Where a file of a dataset is, None where it is in no home."""
+    for home in homes():
+        folders = [home / dataset]
+        if not file.is_shared_name or home.name == dataset:
+            folders.append(home)
+        for folder in folders:
+            for name in file.names:
+                path = folder / name
+                if path.is_file():
+                    return path
+    return None
+
+
+def require(dataset: str, file: DataFile) -> Path:
+    """Where a file of a dataset is.
+
+    Raises:
+        UnavailableError: It is in no home.
+    """
+    path = find(dataset, file)
+    if path is None:
+        looked = ", ".join(str(home) for home in homes())
+        if file.url:
+            remedy = f"'clbench data fetch {dataset}' downloads it"
+        else:
+            remedy = f"put it there, or name its folder in {VARIABLE}"
+        raise UnavailableError(
+            f"dataset '{dataset}': {' or '.join(file.names)} is not in {looked} "
+            f"(nor in a folder '{dataset}' there); {remedy}"
+        )
+    return path
+
+
+def read(path: Path, file: DataFile) -> bytes:
+    """The checked content of a file, without gzip.
+
+    Raises:
+        DamagedFileError: It cannot be unpacked, or neither checksum fits.
+    """
+    raw = path.read_bytes()
+    content = raw
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DamagedFileError(path, f"cannot be unpacked ({error}): truncated?") from error
+    if not _is_right(raw, content, file, path):
+        what = "its checksum is not the published one: damaged, or another file"
+        raise DamagedFileError(path, what)
+    return content
+
+
+def _is_right(raw: bytes, content: bytes, file: DataFile, path: Path) -> bool:
+    """Whether a checksum fits, as far as one is known for the file in this form."""
+    if file.content_md5:
+        return _md5(content) == file.content_md5
+    is_as_published = path.name == Path(file.name).name
+    return not (file.md5 and is_as_published) or _md5(raw) == file.md5
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+State = Literal["ok", "missing", "damaged"]
+
+
+def status(dataset: Dataset) -> Iterator[tuple[DataFile, Path | None, State]]:
+    """Every file of a dataset, where it is, and whether it is right."""
+    for file in dataset.files:
+        path = find(dataset.name, file)
+        if path is None:
+            yield file, None, "missing"
+            continue
+        try:
+            read(path, file)
+        except DamagedFileError:
+            yield file, path, "damaged"
+        else:
+            yield file, path, "ok"
+
+
+def fetch(dataset: Dataset, timeout: float = 60.0) -> list[Path]:
+    """Download the missing files of a dataset into the first home; the new files.
+
+    Raises:
+        ClbenchError: A file has no address, cannot be downloaded or written, or arrives with
+            another checksum.
+    """
+    folder = homes()[0] / dataset.name
+    new = []
+    for file in dataset.files:
+        if find(dataset.name, file) is not None:
+            continue
+        if not file.url:
+            raise ClbenchError(f"dataset '{dataset.name}': {file.name} cannot be downloaded")
+        new.append(_download(file, folder, timeout))
+    return new
+
+
+def _download(file: DataFile, folder: Path, timeout: float) -> Path:
+    try:
+        with urllib.request.urlopen(file.url, timeout=timeout) as answer:
+            raw = answer.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise ClbenchError(f"cannot download {file.url}: {reason}") from error
+    if file.md5 and _md5(raw) != file.md5:
+        raise ClbenchError(f"{file.url} gave a file with another checksum; nothing was kept")
+    path = folder / file.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        with os.fdopen(handle, "wb") as part:
+            part.write(raw)
+        Path(name).replace(path)
+    except OSError as error:
+        with suppress(OSError, UnboundLocalError):
+            Path(name).unlink()
+        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
+    return path

@@ -1,0 +1,270 @@
+"""K-winners: of all units of a layer only the k largest are passed on (Ahmad & Scheinkman 2019).
+
+For a sample with values x of n units, duty cycles d and boost strength beta (arXiv:1903.11257,
+section 3; Numenta's nupic.torch)::
+
+    k = round(n * percent_on)      at test floor(k * k_inference_factor) takes the place of k
+    b_i = x_i * exp(beta * (k / n - d_i))
+    S = the k units of largest b
+    y_i = x_i for i in S, 0 otherwise          dL/dx_i = dL/dy_i for i in S, 0 otherwise
+
+Boosting favours units that seldom won; it decides who wins, not what is passed on, and no gradient
+passes through it. After each training pass over B samples, with L the samples seen so far and
+``P = min(duty_cycle_period, L)``::
+
+    d_i <- (d_i * (P - B) + number of samples with y_i > 0) / P
+
+The duty cycle counts strictly positive winners only; testing leaves it alone. In a layer of C
+channels d has one value per channel, which counts ``y > 0`` over samples and places, divided by
+H * W. Winners are the k largest of the C channels at each place (``local``, n = C), or of all
+n = C * H * W units of the sample.
+
+The entropy of duty cycles, ``sum_i h(d_i)`` (for channels times H * W), is largest where all units
+win equally often: ``n * h(k / n)``, for local channels times H * W (`clbench_sparse.statistics`).
+
+Departures from nupic.torch:
+
+1. Exactly k win, as in its first version: later ones let all win that tie with the k-th.
+2. k = 0 is an error, not a layer that is always zero.
+3. A batch larger than the period replaces the duty cycle (P = B); in nupic.torch the old values
+   then count negatively.
+4. L is part of the state.
+5. The largest entropy uses the k of training, where nupic.torch rounds ``n * percent_on`` down.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor
+
+from clbench.params import Params
+from clbench.protocols import State
+
+from .statistics import duty_cycle_entropy
+
+
+class KWinnersParams(Params):
+    """Parameters of k-winners layers."""
+
+    percent_on: Annotated[float, Field(gt=0, lt=1)]
+    """Fraction (not percent) of the units that win."""
+    k_inference_factor: PositiveFloat = 1.0
+    """Winners at test over winners in training; times `percent_on` it stays below 1."""
+    boost_strength: NonNegativeFloat = 0.0
+    """How strongly units that seldom won are favoured (beta in the paper); 0: not at all."""
+    boost_strength_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """What the boost strength is multiplied by at the end of an epoch."""
+    duty_cycle_period: PositiveInt = 1000
+    """Samples over which duty cycles are averaged."""
+
+    @model_validator(mode="after")
+    def _not_all_win_at_test(self) -> KWinnersParams:
+        if (share := self.percent_on * self.k_inference_factor) >= 1:
+            raise ValueError(
+                "percent_on times k_inference_factor, the fraction of winners at test, must be "
+                f"below 1, not {share:g}"
+            )
+        return self
+
+
+class _Competition:
+    """What a layer of units and one of channels share: duty cycles, boosting, their state.
+
+    Attributes:
+        boost_strength: The boost strength now.
+    """
+
+    def __init__(self, params: KWinnersParams, size: int) -> None:
+        self._params = params
+        self._size = size  # units or channels
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again as new: no unit has won yet, and the boost strength is the first one."""
+        self.boost_strength = self._params.boost_strength
+        self._duty_cycle = torch.zeros(self._size)
+        self._num_samples = 0
+
+    @property
+    def duty_cycle(self) -> Tensor:
+        """How often each unit or channel won lately, ``(n,)`` or ``(C,)``, between 0 and 1."""
+        return self._duty_cycle
+
+    def end_epoch(self) -> None:
+        """Multiply the boost strength by its factor."""
+        self.boost_strength *= self._params.boost_strength_factor
+
+    def _num_winners(self, n: int, training: bool) -> int:
+        p = self._params
+        k = round(n * p.percent_on)
+        if k < 1:
+            raise ValueError(f"percent_on {p.percent_on} of {n} units rounds to no winner")
+        if training:
+            return k
+        k_inference = int(k * p.k_inference_factor)
+        if not 1 <= k_inference <= n:
+            raise ValueError(
+                f"k_inference_factor {p.k_inference_factor} makes {k_inference} winners at test "
+                f"out of {k} in training; expected 1 to {n}, the number of units"
+            )
+        return k_inference
+
+    def _compete(
+        self, x: Tensor, dim: int, duty_cycle: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Who wins along `dim`, and the winners' values; `duty_cycle` broadcasts to `x`."""
+        n = x.shape[dim]
+        k = self._num_winners(n, training)
+        scores = x.detach()
+        if self.boost_strength > 0:
+            scores = scores * torch.exp(self.boost_strength * (k / n - duty_cycle))
+        winners = scores.topk(k, dim, sorted=False).indices
+        return winners, x.gather(dim, winners)
+
+    def _record(self, on: Tensor, B: int, places: int = 1) -> None:
+        """Count the positive winners `on`, a list of units or channels, in the duty cycles."""
+        self._num_samples += B
+        P = max(min(self._params.duty_cycle_period, self._num_samples), B)
+        share = torch.bincount(on, minlength=self._size) / places
+        self._duty_cycle = (self._duty_cycle * (P - B) + share) / P
+
+    def state(self) -> State:
+        """Duty cycles, samples seen, and the boost strength."""
+        return {
+            "duty_cycle": self._duty_cycle.clone(),
+            "num_samples": self._num_samples,
+            "boost_strength": self.boost_strength,
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        self._duty_cycle = state["duty_cycle"].clone()
+        self._num_samples = state["num_samples"]
+        self.boost_strength = state["boost_strength"]
+
+
+class KWinners(_Competition):
+    """K-winners among the units of a layer; see the module's text.
+
+    Args:
+        params: The parameters.
+        num_units: n.
+
+    Raises:
+        ValueError: The parameters leave no winner, or want more winners than there are units.
+    """
+
+    def __init__(self, params: KWinnersParams, num_units: int) -> None:
+        super().__init__(params, num_units)
+        for training in (True, False):
+            self._num_winners(num_units, training)
+
+    def __call__(self, x: Tensor, training: bool) -> Tensor:
+        """The winners' values, and 0 for all other units.
+
+        Args:
+            x: ``(B, n)``; without the first axis under `torch.func.vmap`.
+            training: Whether duty cycles go on, and k is that of training.
+
+        Returns:
+            Of the shape of `x`.
+        """
+        assert x.shape[-1] == self._size
+        winners, values = self._compete(x, -1, self._duty_cycle, training)
+        if training:
+            self._record(winners[values > 0], len(x))
+        return _passed_on(x, -1, winners, values)
+
+    def entropy(self) -> float:
+        """Of the duty cycles, in bits."""
+        return duty_cycle_entropy(self._duty_cycle)
+
+    @property
+    def max_entropy(self) -> float:
+        """The entropy where all units win equally often, in bits."""
+        return _uniform_entropy(self._size, self._num_winners(self._size, training=True))
+
+
+class KWinners2d(_Competition):
+    """K-winners among channels; see the module's text.
+
+    Args:
+        params: The parameters.
+        num_channels: C.
+        local: Whether channels compete at each place, or all units of a sample with each other.
+
+    Raises:
+        ValueError: The parameters leave no winner, or want more winners than there are units
+            (raised by the first pass where `local` is false: only it knows their number).
+    """
+
+    def __init__(self, params: KWinnersParams, num_channels: int, local: bool) -> None:
+        super().__init__(params, num_channels)
+        self._local = local
+        if local:
+            for training in (True, False):
+                self._num_winners(num_channels, training)
+
+    def reset(self) -> None:
+        """Start again as new: no channel has won yet, and the boost strength is the first one."""
+        super().reset()
+        self._num_places = 0  # of the last training pass
+
+    def __call__(self, x: Tensor, training: bool) -> Tensor:
+        """The winners' values, and 0 everywhere else.
+
+        Args:
+            x: ``(B, C, H, W)``; without the first axis under `torch.func.vmap`.
+            training: Whether duty cycles go on, and k is that of training.
+
+        Returns:
+            Of the shape of `x`.
+        """
+        C, H, W = x.shape[-3:]
+        assert self._size == C
+        if self._local:
+            dim, units, duty_cycle = -3, x, self._duty_cycle[:, None, None]
+        else:
+            dim, units = -1, x.flatten(-3)
+            duty_cycle = self._duty_cycle.repeat_interleave(H * W)
+        winners, values = self._compete(units, dim, duty_cycle, training)
+        if training:
+            on = winners[values > 0]
+            self._num_places = H * W
+            self._record(on if self._local else on // (H * W), len(x), H * W)
+        return _passed_on(units, dim, winners, values).view(x.shape)
+
+    def entropy(self) -> float:
+        """Of the duty cycles, in bits, over all places; 0 before the first training pass."""
+        return duty_cycle_entropy(self._duty_cycle) * self._num_places
+
+    @property
+    def max_entropy(self) -> float:
+        """The entropy where all units win equally often, in bits; as for `entropy`, over places."""
+        if not self._num_places:
+            return 0.0
+        n = self._size if self._local else self._size * self._num_places
+        highest = _uniform_entropy(n, self._num_winners(n, training=True))
+        return highest * self._num_places if self._local else highest
+
+    def state(self) -> State:
+        """Duty cycles, samples and places seen, and the boost strength."""
+        return super().state() | {"num_places": self._num_places}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        super().restore(state)
+        self._num_places = state["num_places"]
+
+
+def _passed_on(x: Tensor, dim: int, winners: Tensor, values: Tensor) -> Tensor:
+    nothing = x.new_zeros(()).expand(x.shape)  # one zero; `scatter` writes the only full tensor
+    return nothing.scatter(dim, winners, values)
+
+
+def _uniform_entropy(n: int, k: int) -> float:
+    """Of n units with the duty cycle k / n, in bits."""
+    return n * duty_cycle_entropy(torch.tensor([k / n], dtype=torch.float64))

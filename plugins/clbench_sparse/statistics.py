@@ -1,0 +1,108 @@
+"""How sparse a network is, and how far its tasks use the same units: pure functions.
+
+Fractions lie between 0 and 1 and entropies are in bits. Entries count as active where they are not
+exactly zero, whatever their sign. With d the duty cycle of a unit (how often it is active)::
+
+    h(d) = -d log2(d) - (1 - d) log2(1 - d)        H(d_1 .. d_n) = sum_i h(d_i)
+
+H is largest, for a fixed sum of duty cycles, where all units are active equally often (Ahmad &
+Scheinkman 2019, arXiv:1903.11257).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def weight_density(weight: Tensor) -> float:
+    """Fraction of non-zero weights; `weight` has any shape."""
+    return _fraction_active(weight)
+
+
+def active_fraction(activity: Tensor) -> float:
+    """Fraction of non-zero activations.
+
+    Args:
+        activity: ``(B, n)`` or ``(B, C, H, W)``.
+    """
+    return _fraction_active(activity)
+
+
+def _fraction_active(tensor: Tensor) -> float:
+    return int(tensor.count_nonzero()) / tensor.numel()
+
+
+def dead_fraction(activity: Tensor) -> float:
+    """Fraction of units, or of channels, that no sample makes active.
+
+    Args:
+        activity: ``(B, n)`` or ``(B, C, H, W)``; a channel is dead if it is at every place. Rows
+            may also be counts of active samples, one row per batch.
+    """
+    is_used = activity.ne(0).transpose(0, 1).flatten(1).any(1)  # (n,) or (C,)
+    return _fraction_active(~is_used)
+
+
+def duty_cycle_entropy(duty_cycle: Tensor) -> float:
+    """H of the module's text, in bits.
+
+    Args:
+        duty_cycle: ``(n,)``, between 0 and 1; where it is 0 or 1 nothing is added.
+    """
+    d = duty_cycle.double()
+    nats = torch.special.xlogy(d, d) + torch.special.xlogy(1 - d, 1 - d)
+    return float(-nats.sum() / math.log(2)) + 0.0  # 0.0 rather than -0.0
+
+
+def relative_entropy(duty_cycle: Tensor, density: float) -> float:
+    """Entropy of duty cycles over that of n units which all have the duty cycle `density`.
+
+    1 where all units win equally often, 0 where the same ones win always. It can exceed 1 only
+    where `density` is above one half and some winners are not counted in the duty cycle.
+
+    Args:
+        duty_cycle: ``(n,)``, between 0 and 1.
+        density: Fraction of the units that win, k / n, between 0 and 1, both excluded.
+    """
+    highest = duty_cycle_entropy(torch.full_like(duty_cycle, density, dtype=torch.float64))
+    return duty_cycle_entropy(duty_cycle) / highest
+
+
+def cosine_overlap(means: Tensor) -> Tensor:
+    """Cosine of the angle between the mean activations of each two tasks.
+
+    Args:
+        means: ``(K, n)``, the mean activation of each unit on each task.
+
+    Returns:
+        ``(K, K)``, between -1 and 1; 0 in the row and the column of a task without activity.
+    """
+    norms = torch.linalg.vector_norm(means, dim=1, keepdim=True)  # (K, 1)
+    directions = means / norms.where(norms > 0, 1.0)
+    cosines: Tensor = directions @ directions.t()
+    return cosines
+
+
+def jaccard_overlap(means: Tensor, top: float = 0.1) -> Tensor:
+    """Units that are among the most active of both of two tasks, over those of either task.
+
+    A task's most active units are the ``round(top * n)`` ones, at least one, of largest mean,
+    without those whose mean is not positive: where fewer units are used, no silent one is added.
+
+    Args:
+        means: ``(K, n)``, the mean activation of each unit on each task.
+        top: Fraction of the units, above 0 and at most 1.
+
+    Returns:
+        ``(K, K)``, between 0 and 1; 0 in the row and the column of a task without such units.
+    """
+    num_top = max(1, round(top * means.shape[1]))
+    indices = means.topk(num_top, dim=1, sorted=False).indices
+    chosen = torch.zeros_like(means).scatter_(1, indices, 1.0) * (means > 0)  # (K, n)
+    both: Tensor = chosen @ chosen.t()
+    sizes = chosen.sum(1)  # (K,)
+    either: Tensor = sizes[:, None] + sizes - both
+    return both / either.clamp_(min=1)
