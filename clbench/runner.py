@@ -20,6 +20,7 @@ from clbench.errors import ClbenchError, UnavailableError
 from clbench.executor import Progress
 from clbench.matrix import Cell
 from clbench.mixing import MixedStream
+from clbench.observing import ActivityKeeper, StreamKeeper
 from clbench.params import read
 from clbench.protocols import (
     Batch,
@@ -32,7 +33,6 @@ from clbench.protocols import (
     Query,
     Regularizer,
     SequenceSpec,
-    Tally,
     Task,
     TaskFamily,
 )
@@ -45,6 +45,8 @@ Report = Callable[[Progress], None]
 
 POINTS = 100
 """Points of a learning curve per task."""
+MOST_POINTS = 1000
+"""Points of the learning curves of all tasks together."""
 REPORT_SECONDS = 0.25
 """Time between two reports of a running cell."""
 
@@ -124,7 +126,8 @@ class _Run:
     tasks: Sequence[Task] = field(init=False)
     tests: list[list[Batch]] = field(init=False)
     curves: list[Curve] = field(init=False, default_factory=list)
-    online: Online = field(init=False, default=Online(loss=(), score=()))
+    online: Online | None = field(init=False, default=None)
+    statistics: dict[str, tuple[float, ...]] = field(init=False, default_factory=dict)
     done: int = field(init=False, default=0)
     total: int = field(init=False, default=0)
 
@@ -197,7 +200,8 @@ class _Run:
             curves=tuple(self.curves),
             num_parameters={"trained": learner.num_parameters, "main_net": own},
             iterations=self.done,
-            online=self.online if is_stream else None,
+            online=self.online,
+            statistics=self.statistics,
         )
 
     def steps(self, task: Task) -> int:
@@ -218,12 +222,28 @@ class _Run:
             total, scored = total + tally.total, scored + tally.scored
         return total / scored if scored else None
 
+    def queries(self, task_id: int) -> list[Query]:
+        """The test set of a task without its targets, with the id withheld where it must be."""
+        told = task_id if self.config.scenario.gives_task_id_at_test else None
+        return [
+            Query(inputs=batch.inputs, task_id=told, window=batch.window)
+            for batch in self.tests[task_id]
+        ]
+
     def train(
-        self, learner: Learner, task_id: int, stream: BatchStream, steps: int
-    ) -> _CurveKeeper:
-        """Let the learner observe `steps` batches, and keep the learning curve."""
-        is_stream = self.config.scenario is Scenario.TASK_FREE
-        curve = _CurveKeeper(task_id, steps, self.family.objective, every_score=is_stream)
+        self,
+        learner: Learner,
+        task_id: int,
+        stream: BatchStream,
+        steps: int,
+        keep: Callable[[Observation, Batch], None] | None = None,
+    ) -> None:
+        """Let the learner observe `steps` batches, and keep the learning curve.
+
+        Whatever else is to be kept of each step is told to `keep`.
+        """
+        points = min(POINTS, max(1, MOST_POINTS // len(self.tasks)))
+        curve = _CurveKeeper(task_id, steps, points, self.family.objective)
         size = self.config.training.batch_size
         reported = 0.0
         with self.clock("train"):
@@ -232,13 +252,14 @@ class _Run:
                 observation = learner.observe(batch)
                 self.done += 1
                 curve.add(step, observation, batch)
+                if keep is not None:
+                    keep(observation, batch)
                 now = time.perf_counter()
                 if now - reported >= REPORT_SECONDS:
                     reported = now
                     self._report(task_id, curve)
         self._report(task_id, curve)
         self.curves.append(curve.curve())
-        return curve
 
     def _report(self, task_id: int, curve: _CurveKeeper) -> None:
         loss = curve.losses[-1] if curve.losses else None
@@ -275,13 +296,28 @@ _Rows = list[list[float | None]]
 
 def _sequential(run: _Run, learner: Learner) -> _Rows:
     """One task after another; the score on every task after each."""
+    return _one_by_one(run, learner, lambda i: run.stream(i, "order"))
+
+
+def _cumulative(run: _Run, learner: Learner) -> _Rows:
+    """One task after another, each together with the data of all tasks before it."""
+    return _one_by_one(run, learner, lambda i: run.mixed_stream(i + 1))
+
+
+def _one_by_one(run: _Run, learner: Learner, stream: Callable[[int], BatchStream]) -> _Rows:
     R: _Rows = []
+    activity = ActivityKeeper(run.net, learner)
     for i, task in enumerate(run.tasks):
         learner.begin_task(i)
-        run.train(learner, i, run.stream(i, "order"), run.steps(task))
+        run.train(learner, i, stream(i), run.steps(task))
         if i + 1 < len(run.tasks):
             run.consolidate(learner, i)
         R.append(run.evaluate(learner))
+        with run.clock("evaluate"):
+            activity.end_task(run.queries(i))
+    with run.clock("evaluate"):
+        activity.end([run.queries(i) for i in range(len(run.tasks))])
+    run.statistics = activity.statistics()
     return R
 
 
@@ -306,18 +342,6 @@ def _joint(run: _Run, learner: Learner) -> _Rows:
     return [*R, run.evaluate(learner)]
 
 
-def _cumulative(run: _Run, learner: Learner) -> _Rows:
-    """One task after another, each together with the data of all tasks before it."""
-    R: _Rows = []
-    for i, task in enumerate(run.tasks):
-        learner.begin_task(i)
-        run.train(learner, i, run.mixed_stream(i + 1), run.steps(task))
-        if i + 1 < len(run.tasks):
-            run.consolidate(learner, i)
-        R.append(run.evaluate(learner))
-    return R
-
-
 _REGIMES: dict[Regime, Callable[[_Run, Learner], _Rows]] = {
     "sequential": _sequential,
     "independent": _independent,
@@ -331,47 +355,36 @@ def _stream(run: _Run, learner: Learner) -> _Rows:
 
     The learner is told nothing but the samples; the tasks are windows of the score only.
     """
-    keepers = [
-        run.train(learner, i, run.stream(i, "order"), run.steps(task))
-        for i, task in enumerate(run.tasks)
-    ]
-    run.online = Online(
-        loss=tuple(keeper.mean_loss for keeper in keepers),
-        score=tuple(keeper.mean_score for keeper in keepers),
-    )
+    keeper = StreamKeeper(learner, run.net, run.layout, run.family.objective)
+    for i, task in enumerate(run.tasks):
+        keeper.begin_task()
+        run.train(learner, i, run.stream(i, "order"), run.steps(task), keep=keeper.add)
+        keeper.end_task()
+    run.online, run.statistics = keeper.online(), keeper.statistics()
     return [[None] * len(run.tasks) for _ in run.tasks]
 
 
 class _CurveKeeper:
-    """Keeps the training losses and scores, and about a hundred points of their curve.
+    """Keeps points of the curve of training losses and scores."""
 
-    Scores are kept step by step for streams, where each is a prediction before an update; for
-    other runs the points are enough (`every_score`).
-    """
-
-    def __init__(self, task_id: int, steps: int, objective: Objective, every_score: bool) -> None:
+    def __init__(self, task_id: int, steps: int, points: int, objective: Objective) -> None:
         self.losses: list[float] = []
         self.scores: list[float] = []
         self._iterations: list[int] = []
         self._task_id, self._steps = task_id, steps
-        self._every = max(1, steps // POINTS)
-        self._objective, self._every_score = objective, every_score
+        self._every = max(1, steps // points)
+        self._objective = objective
         self._loss: Tensor | None = None
         self._since = 0
-        self._all_losses = 0.0
-        self._tally = Tally(0.0, 0)
 
     def add(self, step: int, observation: Observation, batch: Batch) -> None:
-        """Take in a step (from 1); the loss is read at the points of the curve only."""
+        """Take in a step (from 1); loss and score are read at the points of the curve only."""
         self._loss = observation.loss if self._loss is None else self._loss + observation.loss
-        is_point = step % self._every == 0 or step == self._steps
-        if is_point or self._every_score:
+        if step % self._every == 0 or step == self._steps:
             tally = self._objective.tally(observation.outputs, batch)
-            self._tally = Tally(self._tally.total + tally.total, self._tally.scored + tally.scored)
-        if is_point:
-            self._add_point(step, tally)
+            self._add_point(step, tally.total / tally.scored)
 
-    def _add_point(self, step: int, tally: Tally) -> None:
+    def _add_point(self, step: int, score: float) -> None:
         total, count = float(self._loss or 0.0), step - self._since
         if not math.isfinite(total):
             raise DivergedError(
@@ -380,19 +393,8 @@ class _CurveKeeper:
             )
         self._iterations.append(step)
         self.losses.append(total / count)
-        self.scores.append(tally.total / tally.scored)
-        self._all_losses += total
+        self.scores.append(score)
         self._loss, self._since = None, step
-
-    @property
-    def mean_loss(self) -> float:
-        """Over all steps."""
-        return self._all_losses / self._steps
-
-    @property
-    def mean_score(self) -> float:
-        """Over all steps (all points, without `every_score`)."""
-        return self._tally.total / self._tally.scored
 
     def curve(self) -> Curve:
         return Curve(

@@ -22,6 +22,7 @@ and, for task-free streams of single samples, like this::
 from __future__ import annotations
 
 from clbench.protocols.learners import (
+    HasWeights,
     Learner,
     LearnerContext,
     NetBuilder,
@@ -31,6 +32,7 @@ from clbench.protocols.nets import (
     Context,
     HasActivity,
     HasSampleGradients,
+    HasStatistics,
     MainNet,
     NamedTensors,
 )
@@ -64,6 +66,8 @@ __all__ = [
     "Distillable",
     "HasActivity",
     "HasSampleGradients",
+    "HasStatistics",
+    "HasWeights",
     "Kind",
     "Learner",
     "LearnerContext",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from clbench.config import Training
 from clbench.params import Params
-from clbench.protocols.nets import MainNet
+from clbench.protocols.nets import MainNet, NamedTensors
 from clbench.protocols.regularizers import Regularizer
 from clbench.protocols.tasks import Batch, Objective, Query, SequenceSpec, State, TaskData
 from clbench.scenario import OutputLayout, Scenario
@@ -104,3 +104,14 @@ class Learner(Protocol):
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned, in a learner built from an equal context."""
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """A learner that shows the weights of its main net, own or generated."""
+
+    def weights(self, task_id: int | None) -> NamedTensors:
+        """The weights that serve a task (None: the id is withheld), detached."""
+
+    def gradients(self) -> NamedTensors:
+        """The gradient of the last step on its own weights; empty where it has none."""

@@ -98,3 +98,11 @@ class HasActivity(Protocol):
         self, params: NamedTensors, query: Query, context: Context
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The outputs, and by layer the activity ``(B, H)`` or ``(B, C, H, W)`` before drop-out."""
+
+
+@runtime_checkable
+class HasStatistics(Protocol):
+    """A main net that tells of itself, such as the entropy of its duty cycles."""
+
+    def statistics(self) -> dict[str, float]:
+        """Name -> value, now; always the same names."""

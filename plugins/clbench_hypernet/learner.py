@@ -39,6 +39,7 @@ from clbench.protocols import (
     Batch,
     Context,
     LearnerContext,
+    NamedTensors,
     Observation,
     Query,
     State,
@@ -253,6 +254,14 @@ class ChunkedHypernetwork:
         competing = chosen.new_full((len(chosen), self._layout.num_task_outputs), -math.inf)
         columns = inferred.unsqueeze(1) * chosen.shape[1] + torch.arange(chosen.shape[1])
         return competing.scatter_(1, columns, chosen)
+
+    def weights(self, task_id: int | None) -> NamedTensors:
+        """The weights generated for a task; of the current one where the id is withheld."""
+        return self._named(self._generate([self._task_id if task_id is None else task_id])[0])
+
+    def gradients(self) -> NamedTensors:
+        """Empty: the weights of the main net are generated, not stepped."""
+        return {}
 
     def state(self) -> State:
         """Parameters, moments, targets, the generator of subsets, net and regularizers."""

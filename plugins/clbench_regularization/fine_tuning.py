@@ -139,6 +139,14 @@ class FineTuning:
         outputs = self._net(self._parameters.detached, query, context)
         return self._layout.select(outputs, query.task_id)
 
+    def weights(self, task_id: int | None) -> NamedTensors:
+        """The weights, whatever the task (`clbench.protocols.HasWeights`)."""
+        return self._parameters.detached
+
+    def gradients(self) -> NamedTensors:
+        """Of the last step, as the optimiser saw them."""
+        return self._parameters.split(self._parameters.gradients)
+
     def state(self) -> State:
         """Weights, moments, and the states of net and regularizers."""
         return {

@@ -20,7 +20,7 @@ H * W. Winners are the k largest of the C channels at each place (``local``, n =
 n = C * H * W units of the sample.
 
 The entropy of duty cycles, ``sum_i h(d_i)`` (for channels times H * W), is largest where all units
-win equally often: ``n * h(k / n)``, for local channels times H * W (`clbench_sparse.statistics`).
+win equally often: ``n * h(k / n)``, for local channels times H * W (`clbench.statistics`).
 
 Departures from nupic.torch:
 
@@ -42,8 +42,7 @@ from torch import Tensor
 
 from clbench.params import Params
 from clbench.protocols import State
-
-from .statistics import duty_cycle_entropy
+from clbench.statistics import duty_cycle_entropy
 
 
 class KWinnersParams(Params):

@@ -176,6 +176,12 @@ class Cnn:
             return x
         return self._drawings.drop(x, self._params.dropout)
 
+    def statistics(self) -> dict[str, float]:
+        """Entropy of each layer's duty cycles over the largest possible one."""
+        layers = [(f"c{i}", w) for i, w in enumerate(self.conv_winners, start=1)]
+        layers += [(f"h{i}", w) for i, w in enumerate(self.winners, start=1)]
+        return {f"duty_cycle_entropy_{name}": w.entropy() / w.max_entropy for name, w in layers}
+
     def state(self) -> State:
         """Duty cycles, masks, and the generator of drop-out."""
         return {

@@ -34,6 +34,13 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 class Winners(Protocol):
     """A k-winners layer, of units or of channels."""
 
+    @property
+    def max_entropy(self) -> float:
+        """Bits, where all win equally often."""
+
+    def entropy(self) -> float:
+        """Of the duty cycles, in bits."""
+
     def __call__(self, x: Tensor, training: bool) -> Tensor:
         """What is passed on."""
 

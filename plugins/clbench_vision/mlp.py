@@ -152,6 +152,13 @@ class Mlp:
             squares[f"b{name}"] = delta.sum(0)
         return squares
 
+    def statistics(self) -> dict[str, float]:
+        """Entropy of each layer's duty cycles over the largest possible one."""
+        return {
+            f"duty_cycle_entropy_h{i}": winners.entropy() / winners.max_entropy
+            for i, winners in enumerate(self.winners, start=1)
+        }
+
     def state(self) -> State:
         """Duty cycles, masks, and the generator of drop-out."""
         return {

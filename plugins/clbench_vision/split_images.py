@@ -4,8 +4,8 @@ Task t owns the classes ``order[t * c], ..., order[t * c + c - 1]`` with c class
 are local in task-il and domain-il, 0 to c - 1 in the order of the classes, and global in class-il,
 ``t * c`` plus the local one.
 
-That a data seed of 0 shuffles nothing is how van de Ven & Tolias 2019 have it; so one suite can hold
-methods from sources that fix the classes of tasks and from sources that deal them out anew for
+That a data seed of 0 shuffles nothing is how van de Ven & Tolias 2019 have it; so one suite can
+hold methods from sources that fix the classes of tasks and from sources that deal them out anew for
 each seed (``data_seed: seed``).
 """
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from clbench_sparse.statistics import (
+from clbench.statistics import (
     active_fraction,
     cosine_overlap,
     dead_fraction,

@@ -1,0 +1,200 @@
+"""What is recorded of a net besides its scores: what updates are good for, and who is active.
+
+Both need a net that shows its activity and a learner that shows the net's weights
+(`clbench.protocols.HasActivity`, `HasWeights`); of others less is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from clbench import statistics
+from clbench.protocols import (
+    Batch,
+    Context,
+    HasActivity,
+    HasStatistics,
+    HasWeights,
+    Learner,
+    MainNet,
+    NamedTensors,
+    Objective,
+    Observation,
+    Query,
+)
+from clbench.records import Online
+from clbench.scenario import OutputLayout
+
+NORM_STEPS = 100
+"""Steps of a stream from one look at the norms to the next."""
+
+
+class StreamKeeper:
+    """Scores of a task-free stream, sample by sample, as means over each task.
+
+    After each update the same sample is predicted again; with the losses before and after it the
+    plasticity is ``clamp(1 - L_after / max(L_before, 1e-8), 0, 1)``. In the same pass units of the
+    hidden layers whose activity is exactly 0 are counted as inactive. Every `NORM_STEPS` steps the
+    norms of weights and gradients are taken over all tensors but biases, as one vector.
+    """
+
+    def __init__(
+        self, learner: Learner, net: MainNet, layout: OutputLayout, objective: Objective
+    ) -> None:
+        self._learner, self._net = learner, net
+        self._layout, self._objective = layout, objective
+        self._tasks: list[dict[str, float]] = []
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+        self._first: list[tuple[float, float]] = []
+        self._steps = 0
+
+    def begin_task(self) -> None:
+        """The samples from now on belong to the next task."""
+        self._sums, self._counts = {}, {}
+
+    def add(self, observation: Observation, batch: Batch) -> None:
+        """Take in one update."""
+        before = float(observation.loss)
+        tally = self._objective.tally(observation.outputs, batch)
+        score = tally.total / tally.scored
+        if not self._sums:
+            self._first.append((before, score))
+        after, activity = self._predict_again(batch)
+        self._count("loss", before)
+        self._count("score", score)
+        self._count("plasticity", min(1.0, max(0.0, 1.0 - after / max(before, 1e-8))))
+        if activity:
+            units = sum(layer.numel() for layer in activity)
+            active = sum(int(layer.count_nonzero()) for layer in activity)
+            self._count("inactive_units", 1.0 - active / units)
+        if self._steps % NORM_STEPS == 0 and isinstance(self._learner, HasWeights):
+            for name, value in _norms(self._learner.weights(None), self._learner.gradients()):
+                self._count(name, value)
+        self._steps += 1
+
+    @torch.no_grad()
+    def _predict_again(self, batch: Batch) -> tuple[float, list[Tensor]]:
+        query = Query(inputs=batch.inputs, task_id=None, window=batch.window)
+        activity: list[Tensor] = []
+        if isinstance(self._net, HasActivity) and isinstance(self._learner, HasWeights):
+            weights = self._learner.weights(None)
+            outputs, by_layer = self._net.with_activity(weights, query, Context())
+            outputs = self._layout.select(outputs, None)
+            activity = [layer for layer in by_layer.values() if layer.dim() == 2]
+        else:
+            outputs = self._learner.predict(query)
+        return float(self._objective.losses(outputs, batch).mean()), activity
+
+    def _count(self, name: str, value: float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def end_task(self) -> None:
+        """The samples since `begin_task` were those of one task."""
+        self._tasks.append({name: self._sums[name] / self._counts[name] for name in self._sums})
+
+    def online(self) -> Online:
+        """What was measured, task by task."""
+        return Online(
+            loss=self._column("loss"),
+            score=self._column("score"),
+            plasticity=self._column("plasticity"),
+            first_loss=tuple(loss for loss, _ in self._first),
+            first_score=tuple(score for _, score in self._first),
+        )
+
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        """Inactive units and norms, task by task, where they could be taken."""
+        names = {name: 0 for task in self._tasks for name in task}
+        others = [name for name in names if name not in ("loss", "score", "plasticity")]
+        complete = [name for name in others if all(name in task for task in self._tasks)]
+        return {name: self._column(name) for name in complete}
+
+    def _column(self, name: str) -> tuple[float, ...]:
+        return tuple(task[name] for task in self._tasks)
+
+
+def _norms(weights: NamedTensors, gradients: NamedTensors) -> list[tuple[str, float]]:
+    found = []
+    for what, tensors in (("weight", weights), ("gradient", gradients)):
+        matrices = [tensor for tensor in tensors.values() if tensor.dim() > 1]
+        if not matrices:
+            continue
+        flat = torch.cat([tensor.reshape(-1) for tensor in matrices])
+        found.append((f"{what}_l2", float(torch.linalg.vector_norm(flat))))
+        found.append((f"{what}_l1", float(flat.abs().sum())))
+        if what == "gradient":
+            found.append(("gradient_l0", int(flat.count_nonzero()) / flat.numel()))
+    return found
+
+
+class ActivityKeeper:
+    """How a net uses its units, task by task.
+
+    After each task, on that task's test set: the fraction of activity that is not 0
+    (``active_<layer>``), the fraction of units that no test sample activates (``dead_<layer>``),
+    and what the net tells of itself. At the end, of the mean activity on each task: the mean over
+    pairs of tasks of its cosine and of the Jaccard index of the top tenth of the units
+    (``cosine_<layer>``, ``jaccard_<layer>``, the same number K times).
+    """
+
+    def __init__(self, net: MainNet, learner: Learner) -> None:
+        self._net, self._learner = net, learner
+        self._tasks: list[dict[str, float]] = []
+        self._overlaps: dict[str, float] = {}
+
+    def end_task(self, queries: Sequence[Query]) -> None:
+        """A task has been learnt; `queries` are its test set."""
+        found: dict[str, float] = {}
+        for layer, tensors in self._activity(queries).items():
+            activity = torch.cat(tensors)
+            found[f"active_{layer}"] = statistics.active_fraction(activity)
+            found[f"dead_{layer}"] = statistics.dead_fraction(activity)
+        if isinstance(self._net, HasStatistics):
+            found |= self._net.statistics()
+        self._tasks.append(found)
+
+    def end(self, queries: Sequence[Sequence[Query]]) -> None:
+        """All tasks have been learnt; `queries` are the test set of each."""
+        means: dict[str, list[Tensor]] = {}
+        for task in queries:
+            for layer, tensors in self._activity(task).items():
+                mean = torch.cat(tensors).mean(0)
+                means.setdefault(layer, []).append(
+                    mean.flatten(1).mean(1) if mean.dim() > 1 else mean
+                )
+        for layer, rows in means.items():
+            if len(rows) < 2:
+                continue
+            stacked = torch.stack(rows)
+            for name, overlap in (
+                ("cosine", statistics.cosine_overlap(stacked)),
+                ("jaccard", statistics.jaccard_overlap(stacked)),
+            ):
+                K = len(rows)
+                pairs = (overlap.sum() - overlap.diagonal().sum()) / (K * (K - 1))
+                self._overlaps[f"{name}_{layer}"] = float(pairs)
+
+    @torch.no_grad()
+    def _activity(self, queries: Sequence[Query]) -> Mapping[str, list[Tensor]]:
+        found: dict[str, list[Tensor]] = {}
+        if not isinstance(self._net, HasActivity) or not isinstance(self._learner, HasWeights):
+            return found
+        for query in queries:
+            assert query.task_id is None or isinstance(query.task_id, int)  # one task at a time
+            weights = self._learner.weights(query.task_id)
+            _, activity = self._net.with_activity(weights, query, Context())
+            for layer, tensor in activity.items():
+                found.setdefault(layer, []).append(tensor)
+        return found
+
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        """What was found, by name."""
+        names = {name: 0 for task in self._tasks for name in task}
+        found = {name: tuple(task[name] for task in self._tasks) for name in names}
+        K = len(self._tasks)
+        return found | {name: (value,) * K for name, value in self._overlaps.items()}
