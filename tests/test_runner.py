@@ -51,11 +51,13 @@ def test_a_stream_of_single_samples_has_neither_ids_nor_boundaries_nor_test_sets
 
     result = _run(toys.config("pictures", Scenario.TASK_FREE, training=training))
 
-    assert {name for name, _ in toys.Plain.calls} == {"observe"}
-    assert set(_ids("observe")) == {None}
+    names = [name for name, _ in toys.Plain.calls]
+    assert names == ["observe", "predict"] * 600  # predict: the same sample, after the update
+    assert {argument.task_id for _, argument in toys.Plain.calls} == {None}
     assert result.R == ((None, None, None),) * 3
     assert result.online is not None
     assert len(result.online.score) == len(result.online.loss) == 3
+    assert all(0 < plasticity < 1 for plasticity in result.online.plasticity)
     assert result.online.score[2] > 60
 
 
