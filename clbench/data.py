@@ -68,8 +68,13 @@ class DataFile:
 class Dataset(Protocol):
     """What an entry of the hook ``clbench_datasets`` names: an object that knows its files."""
 
-    name: str
-    files: Sequence[DataFile]
+    @property
+    def name(self) -> str:
+        """As written in suites."""
+
+    @property
+    def files(self) -> Sequence[DataFile]:
+        """What it is read from."""
 
 
 def homes() -> tuple[Path, ...]:

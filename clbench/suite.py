@@ -29,7 +29,8 @@ _SUITE_KEYS = (
 _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_seed")
 _DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
-_TASK_KEYS = ("label", "family", "scenario")
+_TASK_SETTINGS = ("model", "training")
+_TASK_KEYS = ("label", "family", "scenario", *_TASK_SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ class _Loader(Checker):
         cells: tuple[CellConfig, ...] = ()
         thresholds: tuple[Threshold, ...] = ()
         if excluded is None:
-            settings = self.settings(suite, method, override)
+            settings = self.settings(suite, task_values, method, override)
             cells = self.cells(suite, task, method, settings, seeds)
             regime = settings["regime"].value if "regime" in settings else "sequential"
             expect = merge(method_values.get("expect"), override.get("expect"))
@@ -257,14 +258,19 @@ class _Loader(Checker):
         return self.mapping(on[task_key], ("label", *_SETTINGS, "expect"))
 
     def settings(
-        self, suite: Mapping[str, Node], method: Node, override: dict[str, Node]
+        self,
+        suite: Mapping[str, Node],
+        task: Mapping[str, Node],
+        method: Node,
+        override: dict[str, Node],
     ) -> dict[str, Node]:
-        """The settings of a cell: suite < defaults < method < method.on[task]."""
+        """The settings of a cell: suite < defaults < task < method < method.on[task]."""
         defaults = suite["defaults"].value if "defaults" in suite else {}
         assert isinstance(method.value, dict)  # only mappings become entries
         layers: list[Mapping[str, Node]] = [
             {key: suite[key] for key in ("data_seed",) if key in suite},
             defaults if isinstance(defaults, dict) else {},
+            {key: task[key] for key in _TASK_SETTINGS if key in task},
             method.value,
             override,
         ]

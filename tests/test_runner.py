@@ -53,7 +53,8 @@ def test_a_stream_of_single_samples_has_neither_ids_nor_boundaries_nor_test_sets
 
     names = [name for name, _ in toys.Plain.calls]
     assert names == ["observe", "predict"] * 600  # predict: the same sample, after the update
-    assert {argument.task_id for _, argument in toys.Plain.calls} == {None}
+    assert set(_ids("observe")) == {None}
+    assert {query.task_id for query in _ids("predict")} == {None}
     assert result.R == ((None, None, None),) * 3
     assert result.online is not None
     assert len(result.online.score) == len(result.online.loss) == 3

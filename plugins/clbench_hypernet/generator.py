@@ -119,7 +119,7 @@ class Hypernetwork:
         if a.init == "xavier-heads":
             output = drawn[f"W{self._num_layers - 1}"]
             surplus = len(output) - self._num_weights
-            heads = output.split([*self._sizes, surplus])
+            heads = torch.split(output, [*self._sizes, surplus])
             for head in heads[:-1]:
                 bound = _xavier(head.shape[1], len(head))
                 head.uniform_(-bound, bound, generator=generator)

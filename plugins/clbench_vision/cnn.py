@@ -5,8 +5,7 @@ max-pooling and drop-out, as far as they are asked for; each hidden layer as in
 `clbench_vision.mlp`. With the defaults it is the LeNet of Elsayed & Mahmood 2024, which has no
 activation after its convolutions::
 
-    conv 5x5 to 6 - pool 2 - conv 5x5 to 16 - pool 2 - hidden 120 - relu - hidden 84 - relu -
-    outputs
+    conv 5x5 to 6, pool 2, conv 5x5 to 16, pool 2, hidden 120, relu, hidden 84, relu, outputs
 """
 
 from __future__ import annotations

@@ -40,10 +40,21 @@ class Split(NamedTuple):
 class ImageDataset(Protocol):
     """A dataset of labelled pictures."""
 
-    name: str
-    files: Sequence[DataFile]
-    shape: tuple[int, int, int]
-    num_classes: int
+    @property
+    def name(self) -> str:
+        """As written in suites."""
+
+    @property
+    def files(self) -> Sequence[DataFile]:
+        """What it is read from."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a picture."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
 
     def load(self, split: Literal["train", "test"]) -> Split:
         """One half of the dataset.

@@ -1,0 +1,56 @@
+"""Gradient descent with noise and weight decay, as rules for streams.
+
+With the gradient g at the weights p, the step size alpha and standard normal numbers xi, drawn
+anew for each weight and step::
+
+    p <- (1 - alpha * weight_decay) * p - alpha * (g + noise_std * xi)
+
+Its settings are three baselines of Elsayed & Mahmood 2024 (arXiv:2404.00781): stochastic gradient
+descent (no noise), perturbed gradient descent (no decay; Zhou et al. 2019) and shrink and perturb
+(both; Ash & Adams 2020, at every step instead of now and then).
+
+Departures from the source: none known. Its code adds ``weight_decay * p`` to the gradient in plain
+gradient descent, which is the same step.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat
+
+from clbench.params import Params
+from clbench.protocols import LearnerContext
+
+from .stream_learner import StreamLearner
+
+
+class PerturbedSgdParams(Params):
+    """Parameters of gradient descent with noise and decay."""
+
+    noise_std: NonNegativeFloat = 0.0
+    """Standard deviation of the noise on each gradient (sigma); 0: nothing is drawn."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Fraction, in units of the step size, by which weights shrink at each step (lambda)."""
+
+
+class PerturbedSgd(StreamLearner[PerturbedSgdParams]):
+    """See the module's text."""
+
+    Params: ClassVar[type[Params]] = PerturbedSgdParams
+    version: ClassVar[int] = 1
+
+    def __init__(self, params: PerturbedSgdParams, context: LearnerContext) -> None:
+        super().__init__(params, context)
+        self._xi = torch.empty_like(self._p)
+
+    def step(self, t: int) -> None:
+        """One step of the rule."""
+        alpha, sigma, decay = self._alpha, self._params.noise_std, self._params.weight_decay
+        if decay:
+            self._p.mul_(1 - alpha * decay)
+        self._p.add_(self._g, alpha=-alpha)
+        if sigma:
+            self._xi.normal_(generator=self._generator)
+            self._p.add_(self._xi, alpha=-alpha * sigma)

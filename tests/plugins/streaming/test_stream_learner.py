@@ -1,0 +1,197 @@
+"""What all rules for streams share, and what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import toys
+
+from clbench.config import Training
+from clbench.errors import UnavailableError
+from clbench.protocols import Batch, HasWeights, Learner, LearnerContext, Query
+from clbench.randomness import generator
+from clbench.registry import Registry
+from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
+from clbench.testing import LearnerContract, equal, snapshot
+from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
+from clbench_streaming import clbench_learners
+from clbench_streaming.adamw import StreamAdamW, StreamAdamWParams
+from clbench_streaming.perturbed_sgd import PerturbedSgd, PerturbedSgdParams
+from clbench_streaming.stream_learner import StreamLearner
+from clbench_streaming.upgd import Upgd, UpgdParams
+
+RULES: list[tuple[Any, Any]] = [
+    (PerturbedSgd, PerturbedSgdParams(noise_std=0.1, weight_decay=0.1)),
+    (StreamAdamW, StreamAdamWParams(weight_decay=0.1)),
+    (Upgd, UpgdParams(noise_std=0.1)),
+]
+each_rule = pytest.mark.parametrize(("rule", "params"), RULES, ids=lambda v: type(v).__name__)
+
+
+def _context(
+    *regularizers: Any, scenario: Scenario = Scenario.TASK_IL, **training: Any
+) -> LearnerContext:
+    family = toys.Pictures(toys.TwoParams())
+    layout = OutputLayout(scenario, scenario.heads[0], 3, 2)
+    net: Any = toys.Linear(toys.NoParams(), family.spec, layout)
+    values = {"iterations": 1, "learning_rate": 0.05} | training
+    return toys.context(
+        spec=family.spec,
+        net=net,
+        layout=layout,
+        objective=toys.CrossEntropy(),
+        training=Training.model_validate(values),
+        regularizers=regularizers,
+        generator=lambda purpose: generator(0, purpose),
+    )
+
+
+def _batches(task_id: int, count: int) -> list[Batch]:
+    task = toys.Pictures(toys.TwoParams()).tasks(0, Scenario.TASK_IL)[task_id]
+    stream = task.train_stream(torch.Generator().manual_seed(task_id))
+    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+
+
+class _OnPictures(LearnerContract):
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        return _batches(task_id, count)
+
+
+class TestContractOfPerturbedSgd(_OnPictures):
+    def build(self) -> Learner:
+        return PerturbedSgd(PerturbedSgdParams(noise_std=0.1, weight_decay=0.1), _context())
+
+
+class TestContractOfStreamAdamW(_OnPictures):
+    def build(self) -> Learner:
+        return StreamAdamW(StreamAdamWParams(weight_decay=0.1), _context())
+
+
+class TestContractOfUpgd(_OnPictures):
+    def build(self) -> Learner:
+        return Upgd(UpgdParams(noise_std=0.1, noise_scale="ratio-norm"), _context())
+
+
+@each_rule
+def test_a_stream_without_ids_is_learnt(rule: type[StreamLearner[Any]], params: Any) -> None:
+    learner = rule(params, _context(scenario=Scenario.TASK_FREE))
+    before = snapshot(learner.state())
+
+    for batch in _batches(0, 3):
+        sample = replace(batch, inputs=batch.inputs[:1], targets=batch.targets[:1], task_id=None)
+        observation = learner.observe(sample)
+
+    assert observation.outputs.shape == (1, 2)
+    assert learner.state()["t"] == 3
+    assert not equal(learner.state()["parameters"], before["parameters"])
+
+
+@each_rule
+def test_a_rule_serves_all_scenarios_and_shows_its_weights(
+    rule: type[StreamLearner[Any]], params: Any
+) -> None:
+    learner = rule(params, _context())
+
+    assert rule.scenarios == ALL_SCENARIOS
+    assert rule.Params is type(params)
+    assert isinstance(learner, HasWeights)
+    assert learner.num_parameters == 6 * 16 + 6 == sum(
+        tensor.numel() for tensor in learner.weights(None).values()
+    )
+
+
+@each_rule
+def test_the_boundaries_of_tasks_change_nothing(
+    rule: type[StreamLearner[Any]], params: Any
+) -> None:
+    told, untold = rule(params, _context()), rule(params, _context())
+    nothing: Any = None
+
+    for task_id in (0, 1):
+        told.begin_task(task_id)
+        for batch in _batches(task_id, 2):
+            told.observe(batch)
+            untold.observe(batch)
+        told.end_task(task_id, nothing)
+
+    assert equal(told.state(), untold.state())
+
+
+def test_the_gradients_of_the_last_step_are_those_of_the_loss_alone() -> None:
+    learner = Upgd(UpgdParams(noise_std=1.0, weight_decay=0.5), _context())
+    (batch,) = _batches(1, 1)
+    leaves = {n: t.clone().requires_grad_() for n, t in learner.weights(None).items()}
+    context = _context()
+    outputs = context.layout.select(context.net(leaves, batch, None), 1)  # type: ignore[arg-type]
+    loss = context.objective.losses(outputs, batch).mean()
+    expected = torch.autograd.grad(loss, list(leaves.values()))
+
+    learner.observe(batch)
+
+    for actual, gradient in zip(learner.gradients().values(), expected, strict=True):
+        torch.testing.assert_close(actual, gradient)
+
+
+def test_rules_without_noise_draw_nothing() -> None:
+    for learner in (
+        PerturbedSgd(PerturbedSgdParams(), _context()),
+        Upgd(UpgdParams(noise_std=0.0, noise_scale="ratio-norm"), _context()),
+    ):
+        before = learner.state()["noise"]
+
+        learner.observe(_batches(0, 1)[0])
+
+        assert torch.equal(learner.state()["noise"], before)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (
+            {"weight_decay": 0.1},
+            "Upgd decays weights by a parameter of its own, and training.weight_decay is 0.1",
+        ),
+        (
+            {"clip_grad_norm": 2.0},
+            "Upgd clips no gradients, and training.clip_grad_norm is 2.0",
+        ),
+    ],
+)
+def test_settings_that_have_no_place_are_refused(training: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        Upgd(UpgdParams(), _context(**training))
+
+    assert str(caught.value) == message
+
+
+@each_rule
+def test_regularizers_are_refused(rule: type[StreamLearner[Any]], params: Any) -> None:
+    net: Any = None
+    si = SynapticIntelligence(SynapticIntelligenceParams(), net)
+
+    with pytest.raises(UnavailableError) as caught:
+        rule(params, _context(si))
+
+    assert str(caught.value) == (
+        f"{rule.__name__} is a rule for streams and takes no penalties: SynapticIntelligence"
+    )
+
+
+def test_clipping_that_is_off_is_no_clipping() -> None:
+    learner = Upgd(UpgdParams(), _context(clip_grad_norm=-1))
+
+    assert learner.predict(Query(inputs=torch.ones(2, 1, 4, 4), task_id=0)).shape == (2, 2)
+
+
+def test_the_plugin_offers_the_three_rules() -> None:
+    registry = Registry()
+    registry.discover()
+
+    names = {entry.name for entry in clbench_learners()}
+
+    assert names == {"perturbed-sgd", "stream-adamw", "upgd"}
+    assert {registry.learners[name] for name in names} == {PerturbedSgd, StreamAdamW, Upgd}
