@@ -14,8 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from clbench import published
 from clbench.records import from_text
+from clbench.registry import Registry
 from clbench.store import Store
+from clbench.suite import load
 
 ROOT = Path(__file__).parent.parent
 CLBENCH = str(Path(sys.executable).with_name("clbench"))
@@ -330,3 +333,37 @@ def test_the_smoke_suite_runs_every_learner(tmp_path: Path) -> None:
     assert {record.config.learner.name for record in records} == {
         *("fine-tuning", "masking", "chunked-hypernetwork", "coresets", "generative-replay")
     }
+
+
+def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "cifar10-jpeg.zip").write_bytes(b"")
+    environment = os.environ | {"CLBENCH_DATA": str(tmp_path), "COLUMNS": "200"}
+
+    listed, fetched, unknown = (
+        subprocess.run(
+            [CLBENCH, "data", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment
+            | {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"},
+        )
+        for arguments in (["status"], ["fetch", "mnist"], ["fetch", "mnst"])
+    )
+
+    assert listed.returncode == 0
+    assert "train-images-idx3-ubyte.gz  missing" in listed.stdout
+    assert str(tmp_path / "cifar10-jpeg.zip") in listed.stdout
+    assert fetched.returncode == unknown.returncode == 2
+    assert fetched.stderr.startswith("error: cannot download https://")
+    assert unknown.stderr.startswith("error: unknown dataset 'mnst'; did you mean 'mnist'?")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_published_row_is_a_row_of_its_suite(path: Path) -> None:
+    suite = load(path, Registry.discover())
+    ledger = published.find(ROOT / "results", path, suite.published)
+
+    if ledger is not None:
+        assert set(ledger.rows) <= {row.key for row in suite.rows if row.excluded is None}

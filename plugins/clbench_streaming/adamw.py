@@ -9,8 +9,13 @@ With the gradient g at the weights p and the step size alpha, at step t::
 It is the learner called Adam in Elsayed & Mahmood 2024 (arXiv:2404.00781). Moments are kept over
 all tasks: a stream has no boundaries at which to forget them.
 
-Departures from the source: none known. The paper of Loshchilov & Hutter multiplies the decay by a
-schedule and not by alpha; the source multiplies it by alpha, as here.
+Departures:
+
+1. Loshchilov & Hutter multiply the decay by a schedule and not by alpha; the source multiplies it
+   by alpha, as here.
+2. At every 64th step, moments of less than 1e-34 become 0. The moments of a weight whose gradient
+   stays 0 (behind an inactive unit) would otherwise end as subnormal numbers, on which processors
+   are about ten times slower. The root of what v loses is 1e-17 at most, below any sensible eps.
 """
 
 from __future__ import annotations
@@ -26,6 +31,9 @@ from clbench.params import Params
 from clbench.protocols import LearnerContext
 
 from .stream_learner import StreamLearner
+
+_NEGLIGIBLE = 1e-34
+_STEPS_BETWEEN_CLEANINGS = 64
 
 
 class StreamAdamWParams(Params):
@@ -61,3 +69,6 @@ class StreamAdamW(StreamLearner[StreamAdamWParams]):
         if decay:
             p.mul_(1 - alpha * decay)
         p.addcdiv_(m, denominator, value=-alpha / (1 - beta1**t))
+        if t % _STEPS_BETWEEN_CLEANINGS == 0:
+            for moment in (m, v):
+                moment.masked_fill_(moment.abs() < _NEGLIGIBLE, 0.0)

@@ -9,8 +9,8 @@ Its settings are three baselines of Elsayed & Mahmood 2024 (arXiv:2404.00781): s
 descent (no noise), perturbed gradient descent (no decay; Zhou et al. 2019) and shrink and perturb
 (both; Ash & Adams 2020, at every step instead of now and then).
 
-Departures from the source: none known. Its code adds ``weight_decay * p`` to the gradient in plain
-gradient descent, which is the same step.
+Departures from the source: none known, but that noise has a generator of its own. The source adds
+``weight_decay * p`` to the gradient in plain gradient descent, which is the same step.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from clbench.errors import ClbenchError
 from clbench_hypernet.generator import Architecture, Hypernetwork
 
 
@@ -111,3 +112,53 @@ def test_xavier_layers_have_zero_biases() -> None:
 
     assert drawn["b1"].abs().max() == 0
     assert 0.8 * math.sqrt(6 / 11) < drawn["W1"].abs().max() <= math.sqrt(6 / 11)
+
+
+def test_one_chunk_without_an_embedding_is_a_full_hypernetwork() -> None:
+    hypernetwork = _small(chunk_size=10, chunk_embedding_size=0, hidden_sizes=(5,))
+    p = hypernetwork.initial(torch.Generator().manual_seed(0))
+
+    weights = hypernetwork(p, p["tasks"])
+
+    expected = torch.relu(p["tasks"] @ p["W0"].t() + p["b0"]) @ p["W1"].t() + p["b1"]
+    torch.testing.assert_close(weights, expected)
+    toy = Architecture(
+        chunk_size=141, hidden_sizes=(10, 10), task_embedding_size=2, chunk_embedding_size=0
+    )
+    shapes = Hypernetwork(toy, [10, 10, 100, 10, 10, 1], 3).shapes.values()
+    assert sum(math.prod(shape) for shape in shapes) == 1691 + 6  # of the toy problem
+
+
+def test_heads_of_a_full_hypernetwork_are_drawn_as_layers_of_their_own() -> None:
+    architecture = Architecture(
+        chunk_size=5010,
+        hidden_sizes=(50,),
+        task_embedding_size=3,
+        chunk_embedding_size=0,
+        init="xavier-heads",
+    )
+    hypernetwork = Hypernetwork(architecture, [10, 5000], 2)
+
+    p = hypernetwork.initial(torch.Generator().manual_seed(0))
+
+    small, large = p["W1"].split([10, 5000])
+    for head, fan_out in ((small, 10), (large, 5000)):
+        bound = math.sqrt(6 / (50 + fan_out))
+        assert 0.95 * bound < float(head.abs().max()) <= bound
+    assert p["b1"].count_nonzero() == p["b0"].count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"chunk_embedding_size": 0}, "no chunk embedding"),
+        ({"init": "xavier-heads"}, "init xavier-heads"),
+    ],
+)
+def test_what_needs_a_single_chunk_says_so(changes: dict[str, object], what: str) -> None:
+    with pytest.raises(ClbenchError) as caught:
+        _small(**changes)
+
+    assert str(caught.value) == (
+        f"a hypernetwork with {what} needs a single chunk: chunk_size must be at least 10, found 4"
+    )

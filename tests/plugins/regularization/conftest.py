@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -33,6 +33,9 @@ class Dictated:
         for s in range(0, num_samples, 2):
             rows = self.gradients[s : min(s + 2, num_samples)]
             yield Batch(inputs=rows, targets=rows, task_id=0)
+
+    def predicted(self, batch: Batch) -> Batch:
+        return replace(batch, inputs=10 * batch.inputs)
 
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
         return {"w": batch.inputs.square().sum(0)}

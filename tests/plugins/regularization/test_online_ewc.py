@@ -33,6 +33,18 @@ def test_two_tasks_consolidate_to_the_values_worked_out_by_hand(dictated: Any, n
     assert w.grad.tolist() == pytest.approx([10 * 13 / 3 * 1, 10 * 53 / 6 * 2], rel=1e-6)
 
 
+def test_the_fisher_information_may_be_that_at_predicted_targets(
+    dictated: Any, no_net: Any
+) -> None:
+    ewc = OnlineEwc(OnlineEwcParams(ewc_lambda=2.0, fisher="predicted"), no_net)
+    ewc.consolidate(dictated(torch.tensor([0.0]), torch.tensor([[1.0], [2.0]])))
+
+    penalty = ewc.penalty({"w": torch.tensor([1.0])})
+
+    assert penalty is not None
+    assert penalty.item() == (100 + 400) / 2  # predictions make gradients ten times as large
+
+
 def test_the_penalty_is_absent_before_and_zero_at_the_anchor(dictated: Any, no_net: Any) -> None:
     ewc = OnlineEwc(OnlineEwcParams(ewc_lambda=1.0), no_net)
     w = torch.tensor([1.0, 2.0])

@@ -38,6 +38,19 @@ def test_a_path_becomes_the_importance_worked_out_by_hand(dictated: Any, no_net:
     assert w.grad.tolist() == pytest.approx([6 * 4.5 * 1, 6 * 2 / 3 * 3, 0.0], rel=1e-6)
 
 
+def test_negative_importances_may_be_kept(dictated: Any, no_net: Any) -> None:
+    params = SynapticIntelligenceParams(si_lambda=3.0, si_xi=1.0, negative_importance="kept")
+    si = SynapticIntelligence(params, no_net)
+    si.begin(_tensor(0.0))
+    si.after_task_gradient(_tensor(2.0), _tensor(1.0))  # omega = -2: the loss grew on the way
+    si.consolidate(dictated(torch.tensor([1.0]), torch.ones(1, 1)))
+
+    penalty = si.penalty(_tensor(3.0))
+
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(3.0 * (-2 / (1 + 1)) * (3 - 1) ** 2)
+
+
 def test_the_penalty_is_absent_before_and_zero_at_the_anchor(dictated: Any, no_net: Any) -> None:
     si = SynapticIntelligence(SynapticIntelligenceParams(), no_net)
     si.begin(_tensor(0.0))

@@ -46,7 +46,9 @@ class _Output:
         return outputs.squeeze(-1)
 
 
-def _context(initial: Mapping[str, Tensor], learning_rate: float, seed: int) -> LearnerContext:
+def _context(
+    initial: Mapping[str, Tensor], learning_rate: float = 0.1, seed: int = 0
+) -> LearnerContext:
     return toys.context(
         net=_Dictated(initial),
         layout=OutputLayout(Scenario.TASK_FREE, "shared", 1, 1),
@@ -54,6 +56,12 @@ def _context(initial: Mapping[str, Tensor], learning_rate: float, seed: int) -> 
         training=Training(iterations=1, batch_size=1, learning_rate=learning_rate),
         generator=lambda purpose: generator(seed, purpose),
     )
+
+
+@pytest.fixture
+def dictated() -> Callable[..., LearnerContext]:
+    """The context of a net that starts at given weights, and whose gradient is its input."""
+    return _context
 
 
 Feed = Callable[..., list[Tensors]]

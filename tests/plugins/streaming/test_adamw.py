@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from clbench.protocols import Batch
 from clbench_streaming.adamw import StreamAdamW, StreamAdamWParams
 
 W = [1.0, -2.0, 0.0]
@@ -56,3 +57,18 @@ def test_the_first_step_is_of_the_step_size_whatever_the_gradient(feed: Any) -> 
     after = feed(StreamAdamW, StreamAdamWParams(), {"w": torch.zeros(2)}, gradients)
 
     torch.testing.assert_close(after[0]["w"], torch.tensor([-0.1, 0.1]), rtol=1e-4, atol=0)
+
+
+def test_moments_of_weights_without_gradient_end_at_zero(dictated: Any) -> None:
+    params = StreamAdamWParams(betas=(0.9, 0.9))
+    learner = StreamAdamW(params, dictated({"w": torch.zeros(2)}))
+    moments = []
+    for first in [1e-16] + [0.0] * 63:
+        gradient = torch.tensor([[first, 1.0]])
+        learner.observe(Batch(inputs=gradient, targets=torch.zeros(1), task_id=None))
+        moments.append(learner.state()["traces"])
+
+    assert 0 < moments[62]["v"][0] < 1e-34
+    assert moments[63]["v"][0] == 0
+    assert moments[63]["m"][0] > 1e-34
+    assert moments[63]["v"][1] == pytest.approx(1 - 0.9**64)

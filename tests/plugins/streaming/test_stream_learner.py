@@ -10,6 +10,7 @@ import pytest
 import torch
 import toys
 
+import clbench_streaming
 from clbench.config import Training
 from clbench.errors import UnavailableError
 from clbench.protocols import Batch, HasWeights, Learner, LearnerContext, Query
@@ -18,7 +19,6 @@ from clbench.registry import Registry
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench.testing import LearnerContract, equal, snapshot
 from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
-from clbench_streaming import clbench_learners
 from clbench_streaming.adamw import StreamAdamW, StreamAdamWParams
 from clbench_streaming.perturbed_sgd import PerturbedSgd, PerturbedSgdParams
 from clbench_streaming.stream_learner import StreamLearner
@@ -29,7 +29,7 @@ RULES: list[tuple[Any, Any]] = [
     (StreamAdamW, StreamAdamWParams(weight_decay=0.1)),
     (Upgd, UpgdParams(noise_std=0.1)),
 ]
-each_rule = pytest.mark.parametrize(("rule", "params"), RULES, ids=lambda v: type(v).__name__)
+each_rule = pytest.mark.parametrize(("rule", "params"), RULES, ids=["sgd", "adamw", "upgd"])
 
 
 def _context(
@@ -99,8 +99,10 @@ def test_a_rule_serves_all_scenarios_and_shows_its_weights(
     assert rule.scenarios == ALL_SCENARIOS
     assert rule.Params is type(params)
     assert isinstance(learner, HasWeights)
-    assert learner.num_parameters == 6 * 16 + 6 == sum(
-        tensor.numel() for tensor in learner.weights(None).values()
+    assert (
+        learner.num_parameters
+        == 6 * 16 + 6
+        == sum(tensor.numel() for tensor in learner.weights(None).values())
     )
 
 
@@ -189,9 +191,9 @@ def test_clipping_that_is_off_is_no_clipping() -> None:
 
 def test_the_plugin_offers_the_three_rules() -> None:
     registry = Registry()
-    registry.discover()
 
-    names = {entry.name for entry in clbench_learners()}
+    registry.register(clbench_streaming, "streaming", "clbench", "0.1")
 
-    assert names == {"perturbed-sgd", "stream-adamw", "upgd"}
-    assert {registry.learners[name] for name in names} == {PerturbedSgd, StreamAdamW, Upgd}
+    assert registry.plugins[0].errors == ()
+    offered = {name: entry.load() for name, entry in registry.table("learner").items()}
+    assert offered == {"perturbed-sgd": PerturbedSgd, "stream-adamw": StreamAdamW, "upgd": Upgd}

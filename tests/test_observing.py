@@ -1,0 +1,125 @@
+"""What is recorded besides scores: streams sample by sample, and the activity of nets."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from clbench.observing import ActivityKeeper, StreamKeeper
+from clbench.protocols import Batch, Context, Observation, Query, Tally
+from clbench.scenario import OutputLayout, Scenario
+
+LAYOUT = OutputLayout(Scenario.TASK_FREE, "shared", 2, 2)
+
+
+class _Net:
+    """Shows the activity that a test dictates; its outputs are its inputs."""
+
+    def __init__(self, **activity: Tensor) -> None:
+        self.activity = activity
+
+    def with_activity(
+        self, params: Any, query: Query, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        factor = 1.0 if query.task_id is None else params["W"][0, 0]
+        return query.inputs, {name: factor * layer for name, layer in self.activity.items()}
+
+    def statistics(self) -> dict[str, float]:
+        return {"entropy": 0.5}
+
+
+class _Learner:
+    def weights(self, task_id: int | None) -> dict[str, Tensor]:
+        value = 1.0 if task_id is None else float(task_id)
+        return {"W": torch.tensor([[value, -2.0]]), "b": torch.tensor([100.0])}
+
+    def gradients(self) -> dict[str, Tensor]:
+        return {"W": torch.tensor([[0.0, 3.0]]), "b": torch.tensor([100.0])}
+
+
+class _Objective:
+    """The loss after an update is the first input; every other answer is right."""
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return outputs[:, 0]
+
+    def tally(self, outputs: Tensor, batch: Batch) -> Tally:
+        return Tally(100.0 * float(batch.targets[0]), 1)
+
+
+def _keeper(net: Any) -> StreamKeeper:
+    return StreamKeeper(cast(Any, _Learner()), net, LAYOUT, cast(Any, _Objective()))
+
+
+def _add(keeper: StreamKeeper, before: float, after: float, is_right: int) -> None:
+    batch = Batch(
+        inputs=torch.tensor([[after, 0.0]]), targets=torch.tensor([is_right]), task_id=None
+    )
+    keeper.add(Observation(torch.tensor(before), torch.zeros(1, 2)), batch)
+
+
+def test_a_stream_is_summed_up_task_by_task() -> None:
+    keeper = _keeper(_Net(h1=torch.tensor([[0.0, 1.0, 2.0]]), h2=torch.tensor([[0.0]])))
+
+    for task in (((2.0, 1.0, 0), (1.0, 4.0, 1)), ((4.0, 0.0, 1), (0.0, 0.0, 1))):
+        keeper.begin_task()
+        for before, after, is_right in task:
+            _add(keeper, before, after, is_right)
+        keeper.end_task()
+
+    online = keeper.online()
+    assert online.loss == (1.5, 2.0)
+    assert online.score == (50.0, 100.0)
+    # 1 - 1/2 and 1 - 4/1 clamped at 0; 1 - 0/4 and 1 - 0/1e-8
+    assert online.plasticity == (0.25, 1.0)
+    assert online.first_loss == (2.0, 4.0)
+    assert online.first_score == (0.0, 100.0)
+    found = keeper.statistics()
+    assert found["inactive_units"] == (0.5, 0.5)  # two of four
+
+
+def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
+    keeper = _keeper(_Net())
+    keeper.begin_task()
+    _add(keeper, 1.0, 1.0, 1)
+    keeper.end_task()
+
+    found = keeper.statistics()
+
+    assert found["weight_l1"] == (3.0,)
+    assert found["weight_l2"] == (pytest.approx(5**0.5),)
+    assert found["gradient_l1"] == found["gradient_l2"] == (3.0,)
+    assert found["gradient_l0"] == (0.5,)
+    keeper.begin_task()  # its samples are not among those that are looked at
+    _add(keeper, 1.0, 1.0, 1)
+    keeper.end_task()
+    assert "weight_l1" not in keeper.statistics()
+
+
+def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end() -> None:
+    layer = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
+    keeper = ActivityKeeper(cast(Any, _Net(h1=layer)), cast(Any, _Learner()))
+    queries = [[Query(inputs=torch.zeros(2, 2), task_id=task)] for task in (1, 2)]
+
+    for task in queries:
+        keeper.end_task(task)
+    keeper.end(queries)
+
+    found = keeper.statistics()
+    assert found["active_h1"] == (3 / 8, 3 / 8)
+    assert found["dead_h1"] == (0.5, 0.5)
+    assert found["entropy"] == (0.5, 0.5)
+    # the second task's activity is twice the first's: the same direction, the same top unit
+    assert found["cosine_h1"] == (pytest.approx(1.0),) * 2
+    assert found["jaccard_h1"] == (1.0, 1.0)
+
+
+def test_of_a_net_that_shows_nothing_nothing_is_recorded() -> None:
+    keeper = ActivityKeeper(cast(Any, object()), cast(Any, _Learner()))
+    keeper.end_task([Query(inputs=torch.zeros(2, 2), task_id=0)])
+    keeper.end([[Query(inputs=torch.zeros(2, 2), task_id=0)]] * 2)
+
+    assert keeper.statistics() == {}
