@@ -27,11 +27,14 @@ def outcome(record: Record) -> str:
         ("final_accuracy", "final"),
         ("online_accuracy", "online"),
     ):
-        result = record.result
-        value = SUMMARIES[name](result)
+        value = SUMMARIES[name](record.result)
         if value is not None:
-            parts.append(f"{word} {value:.2f}")
+            parts.append(f"{word} {_score(value, record.result.metric.name)}")
     return ", ".join(parts)
+
+
+def _score(value: float, metric: str) -> str:
+    return f"{value:.2f}" if metric == "accuracy" else f"{value:.5f}"
 
 
 def _seconds(seconds: float) -> str:
@@ -132,7 +135,7 @@ class LiveDisplay:
         if progress.loss is not None:
             detail += f" loss {progress.loss:.3g}"
         if progress.score is not None:
-            detail += f" score {progress.score:.2f}"
+            detail += f" score {progress.score:.4g}"
         self.bars.update(task, total=progress.total, completed=progress.done, detail=detail)
         self.shares[progress.cell_id] = progress.done / progress.total
         self._show_all()

@@ -65,7 +65,7 @@ def test_a_terminal_gets_a_live_display_within_its_width() -> None:
         shown = _text(console)
         display.finished(CELL, records.good())
 
-    assert "task 2/3 loss 0.5 score 87.50" in shown
+    assert "task 2/3 loss 0.5 score 87.5" in shown
     assert "0/2 done" in shown
     assert "a/plain seed 1: ok in 1 min 00 s, during 99.00, final 90.00" in _text(console)
     assert display.bars.tasks[0].completed == 1

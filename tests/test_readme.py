@@ -16,14 +16,23 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_its_results_table_is_that_of_the_records() -> None:
-    command = [str(Path(sys.executable).with_name("clbench")), "table", "suites/copy_task.yaml"]
+SHOWN = re.findall(r"<!-- clbench:begin ([a-z-]+) -->", README)
+
+
+@pytest.mark.parametrize("suite", SHOWN)
+def test_its_results_tables_are_those_of_the_records(suite: str) -> None:
+    path = f"suites/{suite.replace('-', '_')}.yaml"
+    command = [str(Path(sys.executable).with_name("clbench")), "table", path]
 
     done = subprocess.run(
         [*command, "--check", "README.md"], cwd=ROOT, capture_output=True, text=True
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_it_shows_the_results_of_the_main_suite() -> None:
+    assert "copy-task" in SHOWN
 
 
 def test_it_names_everything_that_first_party_plugins_register() -> None:
