@@ -85,8 +85,12 @@ def run(
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0, help="Seconds that a cell may take.")
     ] = None,
+    checkpoint_seconds: Annotated[
+        float | None,
+        typer.Option("--checkpoint-seconds", min=0, help="Time between a cell's checkpoints (60)."),
+    ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Run cells that have a record too.")
+        bool, typer.Option("--force", help="Run cells that have a record or a checkpoint too.")
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failure.")
@@ -115,7 +119,7 @@ def run(
         for plan in plans:
             out.print(session.describe(plan))
         return
-    settings = {"jobs": jobs, "timeout": timeout}
+    settings = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
     engine = session.engine(registry, executor, {k: v for k, v in settings.items() if v})
     good = True
     for plan in plans:

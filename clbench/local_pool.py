@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,6 +57,8 @@ class LocalParams(Params):
     """Worker processes; absent: one per usable core."""
     timeout: PositiveFloat | None = None
     """Seconds that a cell may take; absent: as long as it likes."""
+    checkpoint_seconds: PositiveFloat = 60.0
+    """Seconds between two checkpoints of a cell within a task."""
 
 
 class LocalExecutor:
@@ -67,6 +70,7 @@ class LocalExecutor:
     def __init__(self, params: LocalParams) -> None:
         self._jobs = params.jobs or usable_cores()
         self._timeout = params.timeout
+        self._work = partial(_run_cell, checkpoint_seconds=params.checkpoint_seconds)
 
     def execute(
         self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
@@ -74,7 +78,7 @@ class LocalExecutor:
         """Run every cell; see `clbench.executor.Executor`."""
         jobs = min(self._jobs, len(cells)) or 1
         with tempfile.TemporaryDirectory(prefix="clbench-") as name:
-            run_pool(cells, listener, should_stop, _run_cell, jobs, self._timeout, Path(name))
+            run_pool(cells, listener, should_stop, self._work, jobs, self._timeout, Path(name))
 
 
 def run_pool(
@@ -228,14 +232,17 @@ def _work(work: Work, cell: Cell, folder: Path) -> Record:
 _registries: list[Any] = []
 
 
-def _run_cell(cell: Cell, report: Callable[[Progress], None]) -> Record:
-    """Run a cell with the plugins of this process, found once."""
+def _run_cell(cell: Cell, report: Callable[[Progress], None], checkpoint_seconds: float) -> Record:
+    """Run a cell with the plugins of this process, found once, from its last checkpoint."""
     import torch  # here, not at the top: the parent needs none
 
+    from clbench import provenance
+    from clbench.checkpoints import Checkpoints
     from clbench.registry import Registry
     from clbench.runner import run_cell
 
     torch.set_num_threads(1)
     if not _registries:
         _registries.append(Registry.discover())
-    return run_cell(cell, _registries[0], report)
+    checkpoints = Checkpoints(cell.config.id, provenance.program(), checkpoint_seconds)
+    return run_cell(cell, _registries[0], report, checkpoints)

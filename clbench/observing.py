@@ -24,6 +24,7 @@ from clbench.protocols import (
     Objective,
     Observation,
     Query,
+    State,
 )
 from clbench.records import Online
 from clbench.scenario import OutputLayout
@@ -51,10 +52,6 @@ class StreamKeeper:
         self._counts: dict[str, int] = {}
         self._first: list[tuple[float, float]] = []
         self._steps = 0
-
-    def begin_task(self) -> None:
-        """The samples from now on belong to the next task."""
-        self._sums, self._counts = {}, {}
 
     def add(self, observation: Observation, batch: Batch) -> None:
         """Take in one update."""
@@ -94,8 +91,26 @@ class StreamKeeper:
         self._counts[name] = self._counts.get(name, 0) + 1
 
     def end_task(self) -> None:
-        """The samples since `begin_task` were those of one task."""
+        """The samples so far were the last ones of a task."""
         self._tasks.append({name: self._sums[name] / self._counts[name] for name in self._sums})
+        self._sums, self._counts = {}, {}
+
+    def state(self) -> State:
+        """Means of the tasks so far, and sums of the task under way."""
+        return {
+            "tasks": [dict(task) for task in self._tasks],
+            "sums": dict(self._sums),
+            "counts": dict(self._counts),
+            "first": [list(pair) for pair in self._first],
+            "steps": self._steps,
+        }
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        self._tasks = [dict(task) for task in state["tasks"]]
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        self._first = [(loss, score) for loss, score in state["first"]]
+        self._steps = state["steps"]
 
     def online(self) -> Online:
         """What was measured, task by task."""
@@ -178,6 +193,14 @@ class ActivityKeeper:
                 K = len(rows)
                 pairs = (overlap.sum() - overlap.diagonal().sum()) / (K * (K - 1))
                 self._overlaps[f"{name}_{layer}"] = float(pairs)
+
+    def state(self) -> State:
+        """What was found so far."""
+        return {"tasks": [dict(task) for task in self._tasks]}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+        self._tasks = [dict(task) for task in state["tasks"]]
 
     @torch.no_grad()
     def _activity(self, queries: Sequence[Query]) -> Mapping[str, list[Tensor]]:

@@ -18,7 +18,7 @@ from clbench.records import Provenance
 PACKAGES = ("clbench", "torch", "numpy", "pydantic", "pluggy")
 
 
-def collect(suite: str, row: str, started: datetime) -> Provenance:
+def collect(suite: str, row: str, started: datetime, notes: tuple[str, ...] = ()) -> Provenance:
     """The provenance of a record that is made now, in this process."""
     commit, dirty = _checkout()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -35,7 +35,15 @@ def collect(suite: str, row: str, started: datetime) -> Provenance:
         device="cpu",
         threads=torch.get_num_threads(),
         peak_memory_mib=round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
+        notes=notes,
     )
+
+
+def program() -> dict[str, str]:
+    """What runs here, as far as it decides whether a checkpoint may be taken up."""
+    commit, dirty = _checkout()
+    found = {name: _version(name) or "none" for name in ("clbench", "torch")}
+    return found | {"commit": f"{commit}{' and changes' if dirty else ''}"}
 
 
 def _version(package: str) -> str | None:

@@ -106,6 +106,8 @@ class Provenance(Params):
     device: str
     threads: int
     peak_memory_mib: float | None
+    notes: tuple[str, ...] = ()
+    """What went wrong without changing the result, such as a checkpoint that cannot be read."""
 
 
 class Record(Params):

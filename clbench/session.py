@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clbench import matrix, progress, published, tables
+from clbench import checkpoints, matrix, progress, published, tables
 from clbench.errors import ClbenchError, RecordError
 from clbench.executor import Executor, Listener
 from clbench.matrix import Cell
@@ -35,6 +35,7 @@ class Plan:
         cells: All chosen cells.
         todo: Those that have no good record yet.
         store: Where records are.
+        force: Whether cells run whatever there is of them: records and checkpoints.
     """
 
     suite: Suite
@@ -44,6 +45,7 @@ class Plan:
     cells: tuple[Cell, ...]
     todo: tuple[Cell, ...]
     store: Store
+    force: bool
 
 
 def plan(
@@ -70,6 +72,7 @@ def plan(
         cells=cells,
         todo=todo,
         store=store,
+        force=force,
     )
 
 
@@ -104,7 +107,7 @@ def engine(registry: Registry, name: str, settings: dict[str, Any]) -> Executor:
 
 @dataclass(slots=True)
 class _Keeper:
-    """Keeps every record, then tells the display."""
+    """Keeps every record, removes checkpoints that nobody needs, then tells the display."""
 
     store: Store
     display: Listener
@@ -118,9 +121,16 @@ class _Keeper:
 
     def finished(self, cell: Cell, record: Record) -> None:
         self.store.put(record)
+        was_cut_off = record.failure is not None and record.failure.type in _CUT_OFF
+        if not was_cut_off:
+            checkpoints.forget(record.id)
         if record.status not in ("ok", "skipped"):
             self.failed.append(cell)
         self.display.finished(cell, record)
+
+
+_CUT_OFF = ("TimeoutError", "ProcessExpired")
+"""Failures after which the cell can go on from its last checkpoint."""
 
 
 def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> bool:
@@ -130,6 +140,9 @@ def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> 
         console.print(f"{old} of {len(plan.cells)} cells have a record already")
     if not plan.todo:
         return True
+    if plan.force:
+        for cell in plan.todo:
+            checkpoints.forget(cell.config.id)
     with progress.listener(console, len(plan.todo)) as display:
         keeper = _Keeper(plan.store, display)
         engine.execute(plan.todo, keeper, lambda: fail_fast and bool(keeper.failed))

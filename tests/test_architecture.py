@@ -17,9 +17,9 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"records", "protocols", "published", "checks"},
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
-    {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing"},
-    {"executor", "provenance", "gate", "tables"},
-    {"runner", "render", "progress", "testing"},
+    {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
+    {"executor", "provenance", "gate", "tables", "checkpoints"},
+    {"cell_run", "regimes", "runner", "render", "progress", "testing"},
     {"local", "local_pool", "session", "listing"},
     {"cli"},
 ]

@@ -6,7 +6,7 @@ Every case trains for real, breaks one method in the one place that makes it wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,6 @@ def registry() -> Registry:
 @pytest.fixture(scope="module")
 def suite(registry: Registry) -> Suite:
     return load(GUARD, registry)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _exit_code(method: str, suite: Suite, registry: Registry, results: Path) -> int:

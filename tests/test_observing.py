@@ -65,7 +65,6 @@ def test_a_stream_is_summed_up_task_by_task() -> None:
     keeper = _keeper(_Net(h1=torch.tensor([[0.0, 1.0, 2.0]]), h2=torch.tensor([[0.0]])))
 
     for task in (((2.0, 1.0, 0), (1.0, 4.0, 1)), ((4.0, 0.0, 1), (0.0, 0.0, 1))):
-        keeper.begin_task()
         for before, after, is_right in task:
             _add(keeper, before, after, is_right)
         keeper.end_task()
@@ -83,7 +82,6 @@ def test_a_stream_is_summed_up_task_by_task() -> None:
 
 def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
     keeper = _keeper(_Net())
-    keeper.begin_task()
     _add(keeper, 1.0, 1.0, 1)
     keeper.end_task()
 
@@ -93,8 +91,7 @@ def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
     assert found["weight_l2"] == (pytest.approx(5**0.5),)
     assert found["gradient_l1"] == found["gradient_l2"] == (3.0,)
     assert found["gradient_l0"] == (0.5,)
-    keeper.begin_task()  # its samples are not among those that are looked at
-    _add(keeper, 1.0, 1.0, 1)
+    _add(keeper, 1.0, 1.0, 1)  # the second step is not among those that are looked at
     keeper.end_task()
     assert "weight_l1" not in keeper.statistics()
 

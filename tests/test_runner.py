@@ -10,6 +10,7 @@ import toys
 
 from clbench import runner
 from clbench.config import CellConfig, Sgd, Training
+from clbench.curves import DivergedError
 from clbench.executor import Progress
 from clbench.matrix import Cell
 from clbench.protocols import Query
@@ -184,9 +185,7 @@ def test_progress_is_reported_up_to_the_last_step() -> None:
 def test_a_diverged_loss_is_an_error_that_names_the_steps() -> None:
     training = Training(iterations=300, batch_size=8, learning_rate=1e6, optimizer=Sgd())
 
-    with pytest.raises(
-        runner.DivergedError, match=r"^the loss of task 0 is (nan|inf) between steps"
-    ):
+    with pytest.raises(DivergedError, match=r"^the loss of task 0 is (nan|inf) between steps"):
         _run(toys.config("echoes", training=training))
 
 

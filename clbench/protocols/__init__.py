@@ -4,7 +4,7 @@ Symbols, everywhere: **B** samples, **S** time steps, **W** scored time steps, *
 **K** tasks, and **R**, the (K, K) matrix with ``R[i, j]`` the score on task j after learning
 task i. Task ids count from 0. Accuracies are in percent.
 
-The runner drives a learner like this (`clbench/runner.py`)::
+The runner drives a learner like this (`clbench/regimes.py`)::
 
     for i, task in enumerate(tasks):
         learner.begin_task(i)

@@ -1,0 +1,329 @@
+"""The run of one cell, piece by piece: building, training, evaluating, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias
+
+from clbench.checkpoints import Checkpoints
+from clbench.config import CellConfig, Choice
+from clbench.curves import CurveKeeper
+from clbench.executor import Progress
+from clbench.mixing import MixedStream
+from clbench.params import read
+from clbench.protocols import (
+    Batch,
+    BatchStream,
+    Learner,
+    LearnerContext,
+    MainNet,
+    Observation,
+    Query,
+    Regularizer,
+    SequenceSpec,
+    State,
+    Task,
+    TaskFamily,
+)
+from clbench.randomness import generator
+from clbench.records import Curve, Online
+from clbench.registry import Kind, Registry
+from clbench.scenario import OutputLayout, Scenario
+
+Report: TypeAlias = Callable[[Progress], None]
+Rows: TypeAlias = list[list[float | None]]
+
+REPORT_SECONDS = 0.25
+"""Time between two reports of a running cell."""
+CONSOLIDATION_BATCH = 256
+"""Samples at once when a task is consolidated."""
+
+
+class HasState(Protocol):
+    """Whatever a checkpoint can hold."""
+
+    def state(self) -> State:
+        """Everything that `restore` needs."""
+
+
+class Keeper(HasState, Protocol):
+    """What keeps more of a run than scores."""
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
+
+
+@dataclass(slots=True)
+class CellRun:
+    """The run of one configuration: what the loops of `clbench.regimes` are made of.
+
+    Attributes:
+        config: What to run.
+        registry: Where its plugins are found.
+        report: Told of the progress, a few times a second.
+        checkpoints: Where to take up and leave checkpoints; None: nowhere.
+        rows: The rows of R so far.
+        total: Training steps in all.
+    """
+
+    config: CellConfig
+    registry: Registry
+    report: Report
+    checkpoints: Checkpoints | None = None
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("data", "train", "consolidate", "evaluate", "total"), 0.0
+        )
+    )
+    family: TaskFamily = field(init=False)
+    layout: OutputLayout = field(init=False)
+    net: MainNet = field(init=False)
+    tasks: Sequence[Task] = field(init=False)
+    tests: list[list[Batch]] = field(init=False)
+    curves: list[Curve] = field(init=False, default_factory=list)
+    online: Online | None = field(init=False, default=None)
+    statistics: dict[str, tuple[float, ...]] = field(init=False, default_factory=dict)
+    rows: Rows = field(init=False, default_factory=list)
+    done: int = field(init=False, default=0)
+    total: int = field(init=False, default=0)
+    _begun: dict[str, float] = field(init=False, default_factory=dict)
+    _keeper: Keeper | None = field(init=False, default=None)
+    _saved: State | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.family = self._build("task", config.task)
+        spec = self.family.spec
+        self.layout = OutputLayout(
+            config.scenario, config.heads, spec.num_tasks, spec.outputs_per_task
+        )
+        self.net = self._net(spec, self.layout, {})
+
+    def _build(self, kind: Kind, choice: Choice, *arguments: object) -> Any:
+        loaded = self.registry.find(kind, choice.name).load()
+        return loaded(read(loaded.Params, choice.params), *arguments)
+
+    def _net(self, spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
+        model = self.config.model
+        params = {**model.params, **changes}
+        net: MainNet = self._build(
+            "model", model.model_copy(update={"params": params}), spec, layout
+        )
+        return net
+
+    def _regularizers(self, net: MainNet) -> tuple[Regularizer, ...]:
+        return tuple(self._build("regularizer", choice, net) for choice in self.config.regularizers)
+
+    def learner(self, *purpose: str | int) -> Learner:
+        """A fresh learner, whose draws are those of `purpose`."""
+        config = self.config
+        context = LearnerContext(
+            spec=self.family.spec,
+            net=self.net,
+            layout=self.layout,
+            objective=self.family.objective,
+            training=config.training,
+            regularizers=self._regularizers(self.net),
+            build_net=self._net,
+            build_regularizers=self._regularizers,
+            generator=lambda name: generator(config.seed, *purpose, name),
+            model_seed=config.seed,
+        )
+        learner: Learner = self._build("learner", config.learner, context)
+        return learner
+
+    @contextmanager
+    def clock(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to one of the times of the record."""
+        self._begun[name] = time.perf_counter()
+        yield
+        self.seconds[name] = self._spent(name)
+        del self._begun[name]
+
+    def _spent(self, name: str) -> float:
+        """Seconds so far, with those of a clock that is running."""
+        begun = self._begun.get(name)
+        return self.seconds[name] + (time.perf_counter() - begun if begun else 0.0)
+
+    def prepare(self) -> None:
+        """Make the data, and look for a checkpoint."""
+        with self.clock("data"):
+            self.tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
+            self.tests = [list(task.test_batches()) for task in self.tasks]
+        self.total = sum(self.steps(i) for i in range(len(self.tasks)))
+        self._saved = self.checkpoints.load() if self.checkpoints else None
+
+    def steps(self, task_id: int) -> int:
+        """Training steps that the task gets."""
+        size = self.tasks[task_id].train_size
+        return self.config.training.steps(size, self.config.budget)
+
+    def evaluate(self, learner: Learner) -> list[float | None]:
+        """The score on the test set of every task, with the id withheld where it must be."""
+        with self.clock("evaluate"):
+            return [self._score(learner, j) for j in range(len(self.tasks))]
+
+    def _score(self, learner: Learner, task_id: int) -> float | None:
+        told = task_id if self.config.scenario.gives_task_id_at_test else None
+        total, scored = 0.0, 0
+        for batch in self.tests[task_id]:
+            query = Query(inputs=batch.inputs, task_id=told, window=batch.window)
+            tally = self.family.objective.tally(learner.predict(query), batch)
+            total, scored = total + tally.total, scored + tally.scored
+        return total / scored if scored else None
+
+    def queries(self, task_id: int) -> list[Query]:
+        """The test set of a task without its targets, with the id withheld where it must be."""
+        told = task_id if self.config.scenario.gives_task_id_at_test else None
+        return [
+            Query(inputs=batch.inputs, task_id=told, window=batch.window)
+            for batch in self.tests[task_id]
+        ]
+
+    def resume(self, learner: Learner | None, keeper: Keeper | None) -> None:
+        """Take back what a checkpoint holds of the whole run.
+
+        Args:
+            learner: Takes back its state where the checkpoint was made at the end of a task; None
+                where every task has a learner of its own.
+            keeper: Keeps what is recorded besides scores, if anything does.
+        """
+        self._keeper = keeper
+        saved = self._saved
+        if saved is None:
+            return
+        self.rows = [list(row) for row in saved["rows"]]
+        self.curves = [Curve(**curve) for curve in saved["curves"]]
+        self.done = saved["done"]
+        for name, seconds in saved["seconds"].items():
+            self.seconds[name] += seconds
+        if keeper is not None:
+            keeper.restore(saved["keeper"])
+        if saved["step"] == 0 and learner is not None:
+            learner.restore(saved["learner"])
+
+    def learn(
+        self,
+        learner: Learner,
+        task_id: int,
+        stream: BatchStream,
+        steps: int,
+        keep: Callable[[Observation, Batch], None] | None = None,
+    ) -> None:
+        """Let the learner observe `steps` batches of a task, and keep the learning curve.
+
+        Whatever else is to be kept of each step is told to `keep`. The learner is told that the
+        task begins, but in streams.
+        """
+        curve = CurveKeeper(task_id, steps, len(self.tasks), self.family.objective)
+        first, saved = 1, self._saved
+        if saved is not None and saved["step"] > 0:
+            learner.restore(saved["learner"])
+            stream.restore(saved["stream"])
+            curve.restore(saved["curve"])
+            first += saved["step"]
+        elif self.config.scenario is not Scenario.TASK_FREE:
+            learner.begin_task(task_id)
+        self._saved = None  # what follows is new
+        size = self.config.training.batch_size
+        reported = 0.0
+        with self.clock("train"):
+            for step in range(first, steps + 1):
+                batch = stream.next(size)
+                observation = learner.observe(batch)
+                self.done += 1
+                curve.add(step, observation, batch)
+                if keep is not None:
+                    keep(observation, batch)
+                now = time.perf_counter()
+                if now - reported >= REPORT_SECONDS:
+                    reported = now
+                    self._report(task_id, curve)
+                    if self.checkpoints and self.checkpoints.is_due and step < steps:
+                        self._save(step, learner, stream=stream, curve=curve)
+        self._report(task_id, curve)
+        self.curves.append(curve.curve())
+
+    def save_task_end(self, learner: Learner | None) -> None:
+        """Leave a checkpoint at the end of a task; `learner` as in `resume`."""
+        if self.checkpoints:
+            self._save(0, learner)
+
+    def _save(self, step: int, learner: Learner | None, **parts: HasState) -> None:
+        assert self.checkpoints is not None  # or nobody asks
+        self.checkpoints.save(
+            {
+                "step": step,
+                "rows": self.rows,
+                "curves": [curve.model_dump() for curve in self.curves],
+                "done": self.done,
+                "seconds": {name: self._spent(name) for name in self.seconds},
+                "keeper": self._keeper.state() if self._keeper else None,
+                "learner": learner.state() if learner else None,
+                **{name: part.state() for name, part in parts.items()},
+            }
+        )
+
+    def _report(self, task_id: int, curve: CurveKeeper) -> None:
+        loss = curve.losses[-1] if curve.losses else None
+        score = curve.scores[-1] if curve.scores else None
+        progress = Progress(
+            self.config.id, task_id, len(self.tasks), self.done, self.total, loss, score
+        )
+        self.report(progress)
+
+    def consolidate(self, learner: Learner, task_id: int) -> None:
+        """Tell the learner that a task has ended, with the task's training data at hand."""
+        stream = self.stream(task_id, "consolidation")
+        with self.clock("consolidate"):
+            learner.end_task(task_id, _TaskData(stream, self.tasks[task_id].train_size))
+
+    def stream(self, task_id: int, purpose: str) -> BatchStream:
+        """Training samples of one task with its id where the scenario gives it."""
+        told = task_id if self.config.scenario.gives_task_id_at_train else None
+        order = generator(self.config.seed, purpose, task_id)
+        return _NamedStream(self.tasks[task_id].train_stream(order), told)
+
+    def mixed_stream(self, num_tasks: int) -> MixedStream:
+        """Training samples of the first `num_tasks` tasks, mixed."""
+        streams = [
+            task.train_stream(generator(self.config.seed, "order", j))
+            for j, task in enumerate(self.tasks[:num_tasks])
+        ]
+        drawing = generator(self.config.seed, "mixing", num_tasks)
+        return MixedStream(streams, drawing, self.config.scenario.gives_task_id_at_train)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamedStream:
+    """A stream of one task that says which task it is, where the scenario allows."""
+
+    inner: BatchStream
+    task_id: int | None
+
+    def next(self, size: int) -> Batch:
+        batch = self.inner.next(size)
+        return batch if self.task_id is None else replace(batch, task_id=self.task_id)
+
+    def state(self) -> dict[str, Any]:
+        return self.inner.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.inner.restore(state)
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskData:
+    """`clbench.protocols.TaskData` over a fresh stream."""
+
+    stream: BatchStream
+    num_samples: int
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        while num_samples > 0:
+            size = min(CONSOLIDATION_BATCH, num_samples)
+            num_samples -= size
+            yield self.stream.next(size)

@@ -1,0 +1,132 @@
+"""Checkpoints of a running cell: a killed cell goes on, and ends as if nothing had happened.
+
+A cell has a folder in the cache, ``<cache>/clbench/checkpoints/<id>``, with two generations, each
+written whole or not at all; if the newer one cannot be read the older one serves. They hold
+tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
+a file that somebody changed runs no code. A checkpoint serves only the program that made it: the
+same commit of a clean checkout or the same installed version, and the same torch. With
+``CLBENCH_CACHE`` the cache is elsewhere. When a cell has ended, whoever keeps its record removes
+its checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+SECONDS = 60.0
+"""Time between two checkpoints of a cell within a task."""
+
+
+def cache_folder() -> Path:
+    """Where checkpoints are kept, whether it exists or not."""
+    if named := os.environ.get("CLBENCH_CACHE"):
+        return Path(named).expanduser()
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "clbench"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "clbench"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "clbench"
+
+
+def forget(cell_id: str) -> None:
+    """Remove the checkpoints of a cell, if it has any."""
+    shutil.rmtree(cache_folder() / "checkpoints" / cell_id, ignore_errors=True)
+
+
+class Checkpoints:
+    """The checkpoints of one cell.
+
+    Args:
+        cell_id: Whose.
+        program: What made them, as plain values; others' are not taken.
+        seconds: Time between two of them.
+        folder: Of all cells; None: in the cache.
+
+    Attributes:
+        notes: What went wrong with reading and writing; the run goes on without.
+    """
+
+    def __init__(
+        self,
+        cell_id: str,
+        program: Mapping[str, str],
+        seconds: float = SECONDS,
+        folder: Path | None = None,
+    ) -> None:
+        self.notes: list[str] = []
+        self._folder = (folder or cache_folder() / "checkpoints") / cell_id
+        self._head = {"format": FORMAT, "cell": cell_id, "program": dict(program)}
+        self._seconds = seconds
+        self._number = 0
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that can be used; None: there is none."""
+        found = []
+        for path in sorted(self._folder.glob("*.pt")):
+            content = self._read(path)
+            if content is not None:
+                found.append(content)
+        if not found:
+            return None
+        newest = max(found, key=lambda content: int(content["number"]))
+        self._number = int(newest["number"])
+        state: dict[str, Any] = newest["state"]
+        return state
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        import torch  # here, not at the top: who only forgets needs none
+
+        try:
+            content = torch.load(path, weights_only=True)
+        except Exception as error:  # a damaged file may raise anything
+            self.notes.append(f"checkpoint {path.name} cannot be read ({type(error).__name__})")
+            return None
+        if not isinstance(content, dict) or {"number", "state"} - content.keys():
+            self.notes.append(f"checkpoint {path.name} is no checkpoint")
+            return None
+        if {key: content.get(key) for key in self._head} != self._head:
+            self.notes.append(f"checkpoint {path.name} was made by another version")
+            return None
+        return content
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for another one."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint in place of the older of the two; where it fails, leave a note."""
+        import torch
+
+        self._last = time.monotonic()
+        self._number += 1
+        path = self._folder / f"{self._number % 2}.pt"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
+            temporary = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    torch.save({**self._head, "number": self._number, "state": dict(state)}, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+        except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
+            note = f"checkpoint cannot be written ({error})"
+            if note not in self.notes:
+                self.notes.append(note)

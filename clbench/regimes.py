@@ -1,0 +1,89 @@
+"""The loops: which task is learnt when, by which learner, on which samples.
+
+Each takes up where a checkpoint left off: tasks whose rows `CellRun` has already are not learnt
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from clbench.cell_run import CellRun, Rows
+from clbench.config import Regime
+from clbench.observing import ActivityKeeper, StreamKeeper
+from clbench.protocols import BatchStream, Learner
+
+
+def sequential(run: CellRun, learner: Learner) -> Rows:
+    """One task after another; the score on every task after each."""
+    return _one_by_one(run, learner, lambda i: run.stream(i, "order"))
+
+
+def cumulative(run: CellRun, learner: Learner) -> Rows:
+    """One task after another, each together with the data of all tasks before it."""
+    return _one_by_one(run, learner, lambda i: run.mixed_stream(i + 1))
+
+
+def _one_by_one(run: CellRun, learner: Learner, stream: Callable[[int], BatchStream]) -> Rows:
+    K = len(run.tasks)
+    activity = ActivityKeeper(run.net, learner)
+    run.resume(learner, activity)
+    for i in range(len(run.rows), K):
+        run.learn(learner, i, stream(i), run.steps(i))
+        if i + 1 < K:
+            run.consolidate(learner, i)
+        run.rows.append(run.evaluate(learner))
+        with run.clock("evaluate"):
+            activity.end_task(run.queries(i))
+        run.save_task_end(learner)
+    with run.clock("evaluate"):
+        activity.end([run.queries(i) for i in range(K)])
+    run.statistics = activity.statistics()
+    return run.rows
+
+
+def independent(run: CellRun, learner: Learner) -> Rows:
+    """Every task from scratch, by a learner of its own: only the diagonal means anything."""
+    K = len(run.tasks)
+    run.resume(None, None)
+    for i in range(len(run.rows), K):
+        fresh = learner if i == 0 else run.learner("task", i)
+        run.learn(fresh, i, run.stream(i, "order"), run.steps(i))
+        scores = run.evaluate(fresh)
+        run.rows.append([score if j == i else None for j, score in enumerate(scores)])
+        run.save_task_end(None)
+    return run.rows
+
+
+def joint(run: CellRun, learner: Learner) -> Rows:
+    """All tasks at once, for as many steps as all tasks together: only a last row."""
+    K = len(run.tasks)
+    run.resume(None, None)
+    run.learn(learner, 0, run.mixed_stream(K), run.total)
+    empty: Rows = [[None] * K for _ in range(K - 1)]
+    return [*empty, run.evaluate(learner)]
+
+
+REGIMES: Mapping[Regime, Callable[[CellRun, Learner], Rows]] = {
+    "sequential": sequential,
+    "independent": independent,
+    "joint": joint,
+    "cumulative": cumulative,
+}
+
+
+def task_free(run: CellRun, learner: Learner) -> Rows:
+    """Samples without task ids or boundaries: what counts is the prediction before each step.
+
+    The learner is told nothing but the samples; the tasks are windows of the score only.
+    """
+    K = len(run.tasks)
+    keeper = StreamKeeper(learner, run.net, run.layout, run.family.objective)
+    run.resume(learner, keeper)
+    for i in range(len(run.rows), K):
+        run.learn(learner, i, run.stream(i, "order"), run.steps(i), keep=keeper.add)
+        keeper.end_task()
+        run.rows.append([None] * K)
+        run.save_task_end(learner)
+    run.online, run.statistics = keeper.online(), keeper.statistics()
+    return run.rows

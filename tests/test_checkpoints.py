@@ -1,0 +1,331 @@
+"""A cell that is cut off at any moment goes on and ends bit for bit as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from clbench import cell_run, checkpoints
+from clbench.checkpoints import Checkpoints
+from clbench.config import CellConfig
+from clbench.executor import Progress
+from clbench.records import Result
+from clbench.registry import Registry
+from clbench.runner import run
+from clbench.store import Store
+from clbench.suite import Row, load
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = {"clbench": "0"}
+
+
+class CutOff(BaseException):
+    """As a kill would: nobody catches it."""
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.discover()
+
+
+@pytest.fixture(autouse=True)
+def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell_run, "REPORT_SECONDS", 0.0)
+
+
+def _until(done: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.done >= done:
+            raise CutOff
+
+    return report
+
+
+def _with_cuts(config: CellConfig, registry: Registry, folder: Path, cuts: list[int]) -> Result:
+    """The result of a cell that is cut off after these numbers of steps."""
+    for done in cuts:
+        with pytest.raises(CutOff):
+            run(config, registry, _until(done), _checkpoints(config, folder))
+    result, _ = run(config, registry, lambda progress: None, _checkpoints(config, folder))
+    return result
+
+
+class _EveryFifth(Checkpoints):
+    """Due at every fifth question, so at another distance from each cut."""
+
+    asked = 0
+
+    @property
+    def is_due(self) -> bool:
+        self.asked += 1
+        return self.asked % 5 == 0
+
+
+def _checkpoints(config: CellConfig, folder: Path) -> Checkpoints:
+    return _EveryFifth(config.id, PROGRAM, folder=folder)
+
+
+def _smoke(registry: Registry) -> dict[str, Row]:
+    """Every method of the smoke suite, once."""
+    suite = load(ROOT / "suites" / "smoke.yaml", registry)
+    return {row.key: row for row in suite.rows if row.task == "permuted"}
+
+
+@pytest.mark.parametrize("key", _smoke(Registry.discover()))
+def test_every_method_of_the_smoke_suite_survives_cuts(
+    key: str, registry: Registry, tmp_path: Path
+) -> None:
+    config = _smoke(registry)[key].cells[0]
+    whole, _ = run(config, registry, lambda progress: None)
+    steps = whole.iterations
+
+    # in the first task, in the second right after its beginning, in the last, and twice at a place
+    cuts = [7, steps // 3 + 6, steps // 3 + 6, steps - 1]
+
+    assert _with_cuts(config, registry, tmp_path, cuts) == whole
+
+
+STREAM = """\
+suite: stream
+scenario: task-free
+seeds: [0]
+defaults:
+  model: {name: mlp, hidden_sizes: [8], dropout: 0.5, winners: {percent_on: 0.25, boost_strength: 1.0}}
+  training: {iterations: 12, batch_size: 1, learning_rate: 1e-2}
+tasks:
+  stream: {family: input-permuted-stream, num_tasks: 5}
+methods:
+  upgd: {learner: upgd}
+  adamw: {learner: stream-adamw}
+  pgd: {learner: {name: perturbed-sgd, noise_std: 0.1}}
+  plain: {learner: fine-tuning}
+"""
+PICTURES = """\
+suite: pictures
+scenario: class-il
+seeds: [0]
+defaults:
+  model: {name: cnn, channels: [3], hidden_sizes: [6], dropout: 0.2, winners: {percent_on: 0.5}}
+  training: {iterations: 6, batch_size: 4, learning_rate: 1e-2, optimizer_state: kept}
+tasks:
+  split: {family: split-images, num_tasks: 3, augmentation: flip-crop}
+methods:
+  ewc-si:
+    learner: fine-tuning
+    regularizers:
+      online-ewc: {ewc_lambda: 10, fisher: predicted, fisher_samples: 8}
+      si: {path: total-step}
+  sgd: {learner: fine-tuning, training: {optimizer: {name: sgd, momentum: 0.9}}}
+  hnet:
+    learner: {name: chunked-hypernetwork, chunk_size: 50, hidden_sizes: [6], task_embedding_size: 3,
+              chunk_embedding_size: 2, beta: 1, regularized_tasks: 1, look_ahead: true}
+"""
+
+
+def _rows(text: str, registry: Registry, folder: Path) -> list[Row]:
+    path = folder / "suite.yaml"
+    path.write_text(text)
+    return list(load(path, registry).rows)
+
+
+@pytest.mark.parametrize("text", [STREAM, PICTURES], ids=["streams", "pictures"])
+def test_streams_and_pictures_survive_cuts(
+    text: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (40, 1, 12, 12), dtype=torch.uint8, generator=drawing)
+
+    def load_tiny(self: Any, split: str) -> Any:
+        from clbench_vision.datasets import Split
+
+        return Split(pictures, torch.arange(40) % 10)
+
+    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.load", load_tiny)
+    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.shape", (1, 12, 12), raising=False)
+    for row in _rows(text, registry, tmp_path):
+        config = row.cells[0]
+        whole, _ = run(config, registry, lambda progress: None)
+        steps = whole.iterations
+        cuts = [6, steps // 2, steps // 2 + 1, steps - 1]
+        assert _with_cuts(config, registry, tmp_path / "checkpoints", cuts) == whole, row.key
+
+
+def test_a_cut_after_the_last_task_needs_no_more_training(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _smoke(registry)["permuted/online-ewc"].cells[0]
+    whole, _ = run(config, registry, lambda progress: None)
+    run(config, registry, lambda progress: None, _checkpoints(config, tmp_path))
+    monkeypatch.setattr(cell_run.CellRun, "learn", None)  # nothing is learnt
+
+    again, _ = run(config, registry, lambda progress: None, _checkpoints(config, tmp_path))
+
+    assert again == whole
+
+
+# files
+
+
+def _saved(folder: Path, *numbers: int) -> Checkpoints:
+    kept = Checkpoints("cell", PROGRAM, folder=folder)
+    for number in numbers:
+        kept.save({"number": number, "tensor": torch.full((3,), float(number))})
+    return kept
+
+
+def _load(folder: Path, program: dict[str, str] = PROGRAM) -> tuple[Any, list[str]]:
+    found = Checkpoints("cell", program, folder=folder)
+    state = found.load()
+    return state and state["number"], found.notes
+
+
+def test_the_newest_of_two_generations_is_taken(tmp_path: Path) -> None:
+    assert _load(tmp_path) == (None, [])
+
+    _saved(tmp_path, 1, 2, 3)
+
+    assert sorted(path.name for path in (tmp_path / "cell").iterdir()) == ["0.pt", "1.pt"]
+    assert _load(tmp_path) == (3, [])
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 truncated"])
+def test_where_the_newer_is_damaged_the_older_serves(tmp_path: Path, content: bytes) -> None:
+    _saved(tmp_path, 1, 2, 3)
+    (tmp_path / "cell" / "1.pt").write_bytes(content)
+
+    number, notes = _load(tmp_path)
+
+    assert number == 2
+    assert len(notes) == 1
+    assert notes[0].startswith("checkpoint 1.pt cannot be read (")
+
+
+def test_a_flipped_byte_anywhere_does_no_harm(tmp_path: Path) -> None:
+    _saved(tmp_path, 1, 2)
+    path = tmp_path / "cell" / "0.pt"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        number, _ = _load(tmp_path)
+        assert number in (1, 2)
+
+
+def test_checkpoints_of_another_program_are_left_alone(tmp_path: Path) -> None:
+    _saved(tmp_path, 1)
+
+    number, notes = _load(tmp_path, {"clbench": "1"})
+
+    assert (number, notes) == (None, ["checkpoint 1.pt was made by another version"])
+
+
+def test_a_malicious_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (os.system, (f"touch {tmp_path / 'pwned'}",))
+
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    torch.save({"number": 1, "state": Evil()}, folder / "0.pt")
+
+    number, notes = _load(tmp_path)
+
+    assert number is None
+    assert notes == ["checkpoint 0.pt cannot be read (UnpicklingError)"]
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_costs_a_note_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    kept = Checkpoints("cell", PROGRAM, folder=tmp_path / "file")
+    kept.save({})
+    kept.save({})
+
+    assert len(kept.notes) == 1
+    assert kept.notes[0].startswith("checkpoint cannot be written (")
+
+
+def test_the_cache_is_where_the_variable_says_and_forgetting_is_thorough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLBENCH_CACHE", str(tmp_path))
+    Checkpoints("cell", PROGRAM).save({})
+    assert (tmp_path / "checkpoints" / "cell" / "1.pt").exists()
+
+    checkpoints.forget("cell")
+    checkpoints.forget("never-there")
+
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+# the command line
+
+LONG = """\
+suite: long
+scenario: task-il
+seeds: [0]
+defaults:
+  model: {name: elman, hidden_size: 32}
+  training: {iterations: 1500, batch_size: 32, learning_rate: 1e-2}
+tasks:
+  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 500, num_test: 50, num_validation: 1}
+methods:
+  si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
+"""
+
+
+def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> None:
+    suite = tmp_path / "long.yaml"
+    suite.write_text(LONG)
+    command = [str(Path(sys.executable).with_name("clbench")), "run", str(suite)]
+    command += ["--checkpoint-seconds", "0.2", "--results"]
+    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
+    alone = subprocess.run(
+        [*command, str(tmp_path / "alone")], env=environment, capture_output=True
+    )
+    assert alone.returncode == 0, alone.stderr
+
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        before = _mark(tmp_path / "cache")
+        while _mark(tmp_path / "cache") == before and process.poll() is None:
+            time.sleep(0.02)
+        if process.poll() is None:
+            kills += 1
+            for one in [
+                *psutil.Process(process.pid).children(recursive=True),
+                psutil.Process(process.pid),
+            ]:
+                one.send_signal(signal.SIGKILL)
+        process.wait()
+    last = subprocess.run(
+        [*command, str(tmp_path / "killed")], env=environment, capture_output=True
+    )
+
+    assert last.returncode == 0, last.stderr
+    assert kills >= 1
+    (expected,), _ = Store(tmp_path / "alone").scan()
+    (found,), _ = Store(tmp_path / "killed").scan()
+    assert found.result == expected.result
+    assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []  # nothing is left behind
+
+
+def _mark(cache: Path) -> list[int]:
+    """Changes with every checkpoint."""
+    return sorted(path.stat().st_mtime_ns for path in cache.rglob("*.pt"))
