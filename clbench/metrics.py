@@ -109,6 +109,26 @@ def online_forgetting(scores: Sequence[float], better: Better) -> float | None:
     return _minus(_mean(scores[:2]), _mean(scores[-2:]), better)
 
 
+def online_off_by_one(
+    scores: Sequence[float], first: Sequence[float], num_samples: float
+) -> float | None:
+    """Mean over windows that begin one sample late, as the published statistics have them.
+
+    Entry 0 is the first sample alone, entry k the samples 1 to n of task k - 1, counted from 0, the
+    last of them the first one of task k; the rest of the last task is in no window
+    (Elsayed & Mahmood 2024, code of the statistics runs).
+
+    Args:
+        scores: Mean over the samples of each task.
+        first: Score of the first sample of each task.
+        num_samples: n, samples of a task.
+    """
+    if not scores or len(first) != len(scores):
+        return None
+    later = [scores[k - 1] + (first[k] - first[k - 1]) / num_samples for k in range(1, len(scores))]
+    return _mean([first[0], *later])
+
+
 def loss_of_plasticity(plasticity: Sequence[float]) -> float | None:
     """Window of two tasks in the middle of the stream minus the last one (same source)."""
     middle = len(plasticity) // 2
@@ -136,6 +156,10 @@ class Stream(Protocol):
     def plasticity(self) -> Sequence[float]:
         """Mean plasticity; empty where it was not measured."""
 
+    @property
+    def first_score(self) -> Sequence[float]:
+        """Score of the first sample."""
+
 
 class Measurement(Protocol):
     """What was measured of a cell (`clbench.records.Result`)."""
@@ -156,6 +180,10 @@ class Measurement(Protocol):
     def online(self) -> Stream | None:
         """Given for streams only."""
 
+    @property
+    def iterations(self) -> int:
+        """Training steps in all; of streams one for each sample."""
+
 
 Summary: TypeAlias = Callable[[Measurement], float | None]
 
@@ -164,6 +192,13 @@ def _of_matrix(
     function: Callable[[Matrix, Sequence[float | None], Better], float | None],
 ) -> Summary:
     return lambda m: function(m.R, m.initial, m.metric.better)
+
+
+def _off_by_one(m: Measurement) -> float | None:
+    if m.online is None or not m.online.score:
+        return None
+    samples = m.iterations / len(m.online.score)
+    return online_off_by_one(m.online.score, m.online.first_score, samples)
 
 
 def _of_stream(function: Callable[[Sequence[float], Better], float | None]) -> Summary:
@@ -177,6 +212,7 @@ SUMMARIES: Mapping[str, Summary] = {
     "forward_transfer": _of_matrix(forward_transfer),
     "forgetting": _of_matrix(forgetting),
     "online_accuracy": _of_stream(online),
+    "online_accuracy_off_by_one": _off_by_one,
     "last_task_accuracy": _of_stream(last_task),
     "online_forgetting": _of_stream(online_forgetting),
     "plasticity": lambda m: None if m.online is None else _mean(m.online.plasticity),

@@ -146,7 +146,10 @@ _OF_TASKS = {
     "forward": "forward_transfer",
     "forgetting": "forgetting",
 }
-_OF_STREAMS = {"loss of plasticity": "loss_of_plasticity"}
+_OF_STREAMS = {
+    "off by one": "online_accuracy_off_by_one",
+    "loss of plasticity": "loss_of_plasticity",
+}
 
 
 def _decimals(table: ResultsTable, name: str) -> int:
@@ -302,6 +305,7 @@ def _stream_values(
     return {
         "online_accuracy": means["online_accuracy"],
         "online_ci": interval(line.summaries["online_accuracy"]),
+        "online_accuracy_off_by_one": means["online_accuracy_off_by_one"],
         "last_task_accuracy": means["last_task_accuracy"],
         "plasticity": means["plasticity"],
         "online_forgetting": means["online_forgetting"],

@@ -57,6 +57,18 @@ def test_values_of_a_stream_worked_out_by_hand(name: str, expected: float) -> No
     assert metrics.SUMMARIES[name](_stream()) == pytest.approx(expected)
 
 
+def test_windows_that_begin_one_sample_late_are_those_of_the_source() -> None:
+    samples = [0, 100, 100, 0, 100, 0]  # two tasks of three
+    online = Online(loss=(1.0, 1.0), score=(200 / 3, 100 / 3), first_score=(0.0, 0.0))
+    result = _result(((None,) * 2,) * 2, (None,) * 2, online).model_copy(update={"iterations": 6})
+
+    found = metrics.SUMMARIES["online_accuracy_off_by_one"](result)
+
+    # windows [0] and [1, 2, 3]; samples 4 and 5 are in none
+    assert found == pytest.approx((samples[0] + sum(samples[1:4]) / 3) / 2)
+    assert metrics.SUMMARIES["online_accuracy_off_by_one"](_stream()) is None  # no first scores
+
+
 def test_a_short_stream_has_no_windows_and_without_plasticity_there_is_none() -> None:
     short = Online(loss=(1.0,) * 3, score=(1.0, 2.0, 3.0), plasticity=(0.1, 0.1, 0.1))
 

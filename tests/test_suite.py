@@ -168,7 +168,8 @@ def test_a_good_file_gives_resolved_cells(loaded: Callable[[str], Suite]) -> Non
                 "line 10, methods.plain.expect.final_acc: unknown metric 'final_acc'; did you mean "
                 "'final_accuracy'?\n      known: backward_transfer, during_accuracy, "
                 "final_accuracy, forgetting, forward_transfer, last_task_accuracy, "
-                "loss_of_plasticity, online_accuracy, online_forgetting, plasticity"
+                "loss_of_plasticity, online_accuracy, online_accuracy_off_by_one, "
+                "online_forgetting, plasticity"
             ],
         ),
         (

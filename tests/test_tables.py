@@ -12,10 +12,11 @@ import records
 import toys
 from rich.console import Console
 
-from clbench import published, render, tables
+from clbench import gate, published, render, tables
 from clbench.errors import ClbenchError, FileError
 from clbench.metrics import Aggregate
 from clbench.published import Entry, Number
+from clbench.records import Online
 from clbench.store import Store
 from clbench.suite import Suite, load
 
@@ -305,3 +306,59 @@ def test_missing_or_turned_markers_are_errors(
         render.update(path, tables.collect(suite, store, None))
 
     assert str(caught.value) == f"{path}: {error}"
+
+
+def test_streams_have_columns_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "stream.yaml"
+    path.write_text(
+        TEXT.split("methods:")[0]
+        .replace("task-il", "task-free")
+        .replace("  b: {label: Task B, family: echoes}\n", "")
+        + "methods:\n  plain: {label: Plain, learner: plain, expect: {online_accuracy: '>= 40'}}\n"
+    )
+    suite = load(path, toys.registry())
+    store = Store(tmp_path / "results")
+    online = Online(
+        loss=(1.0,) * 4,
+        score=(10.0, 30.0, 50.0, 90.0),
+        plasticity=(0.5, 0.25, 0.0, 0.25),
+        first_score=(0.0,) * 4,
+    )
+    for config in suite.rows[0].cells[:1]:
+        record = records.good(config)
+        assert record.result is not None
+        nothing = ((None,) * 4,) * 4
+        result = record.result.model_copy(
+            update={"online": online, "R": nothing, "initial": nothing[0]}
+        )
+        store.put(record.model_copy(update={"result": result}))
+    found = tables.collect(
+        suite,
+        store,
+        published.Ledger(
+            source="A paper",
+            margin=1.0,
+            rows={
+                "a/plain": Entry(
+                    label="x", online=Number(value=45.5), where="", not_comparable="other data"
+                )
+            },
+        ),
+    )
+
+    lines = render.to_markdown(found).splitlines()
+    (values,) = json.loads(render.to_json(found))
+    wide = Console(width=200, record=True, file=io.StringIO())
+    wide.print(render.to_rich(found, 200))
+
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
+        "Task A", "online", "last task", "plasticity", "forgetting", "n", "published online", "verdict",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        "Plain", "45.00", "90.00", "0.2500", "-50.00", "1", "45.50", "not comparable (1 of 3 seeds)",
+    ]  # fmt: skip
+    assert "off by one" in wide.export_text()
+    assert (values["online_accuracy"], values["published_online"]) == (45.0, 45.5)
+    assert (values["during_accuracy"], values["verdict"]) == (None, "not comparable")
+    (check,) = gate.judge(suite.rows, store)
+    assert check.status == "holds"
