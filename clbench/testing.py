@@ -80,8 +80,8 @@ class FamilyContract:
 
         tasks = family.tasks(0, self.scenario)
 
-        assert len(tasks) == family.spec.num_tasks
-        assert self.scenario in family.scenarios
+        assert len(tasks) == family.spec.num_tasks, "the spec promises another number of tasks"
+        assert self.scenario in family.scenarios, "the scenario is not among those it serves"
 
     def test_equal_data_seeds_give_equal_data_and_others_other_data(self) -> None:
         first, again, other = (self._some_data(seed) for seed in (0, 0, 1))
@@ -105,14 +105,17 @@ class FamilyContract:
     def test_a_stream_obeys_its_generator_and_can_be_restored(self) -> None:
         task = self.build().tasks(0, self.scenario)[0]
         a, b, other = (task.train_stream(_generator(seed)) for seed in (0, 0, 1))
-        assert torch.equal(a.next(5).inputs, b.next(5).inputs)
-        assert not torch.equal(a.next(64).inputs, other.next(64).inputs), "generator ignored"
+        equally = torch.equal(a.next(5).inputs, b.next(5).inputs)
+        assert equally, "equal generators gave different samples"
+        otherwise = not torch.equal(a.next(64).inputs, other.next(64).inputs)
+        assert otherwise, "the stream ignores its generator"
 
         restored = task.train_stream(_generator(2))
         restored.restore(snapshot(a.state()))
 
         for size in (3, task.train_size, 7):
-            assert torch.equal(a.next(size).inputs, restored.next(size).inputs)
+            equally = torch.equal(a.next(size).inputs, restored.next(size).inputs)
+            assert equally, "the restored stream went another way"
 
     def test_batches_have_the_shapes_that_the_spec_says(self) -> None:
         family = self.build()
@@ -120,9 +123,11 @@ class FamilyContract:
         for task in family.tasks(0, self.scenario):
             for batch in (task.train_stream(_generator(0)).next(6), *task.test_batches()):
                 lead = 2 if spec.kind == "sequence" else 1
-                assert tuple(batch.inputs.shape[lead:]) == spec.input_shape
+                shape = tuple(batch.inputs.shape[lead:])
+                assert shape == spec.input_shape, "the spec promises another shape of inputs"
                 assert batch.task_id is None, "the runner, not the task, says which task it is"
-                assert (batch.window is not None) == (spec.kind == "sequence")
+                has_window = batch.window is not None
+                assert has_window == (spec.kind == "sequence"), "sequences alone have a window"
 
     def test_losses_are_one_per_sample_and_differentiable(self) -> None:
         family = self.build()
@@ -134,10 +139,11 @@ class FamilyContract:
         losses = family.objective.losses(outputs, batch)
         (gradient,) = torch.autograd.grad(losses.sum(), outputs)
 
-        assert losses.shape == (6,)
-        assert losses.isfinite().all()
-        assert gradient.abs().sum() > 0
-        assert family.objective.tally(outputs.detach(), batch).scored > 0
+        assert losses.shape == (6,), "losses are not one per sample"
+        assert losses.isfinite().all(), "a loss is not a finite number"
+        assert gradient.abs().sum() > 0, "the loss has no gradient"
+        scored = family.objective.tally(outputs.detach(), batch).scored
+        assert scored > 0, "nothing is scored"
 
 
 class NetContract:
@@ -168,8 +174,8 @@ class NetContract:
 
         first, again = net(params, query, Context()), net(params, query, Context())
 
-        assert torch.equal(first, again)
-        assert equal((params, net.state()), before)
+        assert torch.equal(first, again), "two passes on the same inputs differ"
+        assert equal((params, net.state()), before), "a pass changed parameters or state"
 
     def test_every_parameter_that_a_loss_can_reach_has_a_gradient(self) -> None:
         net = self.build()
@@ -213,7 +219,8 @@ class RegularizerContract:
         penalty = regularizer.penalty(self.params(1))
 
         if self.has_anchor:
-            assert penalty is None or penalty.item() == 0.0
+            absent = penalty is None or penalty.item() == 0.0
+            assert absent, "there is a penalty before any task has ended"
 
     def test_the_penalty_is_zero_at_the_anchor_and_positive_away_from_it(self) -> None:
         regularizer, anchor = self.build(), self.params(1)
@@ -222,11 +229,11 @@ class RegularizerContract:
 
         at, away = regularizer.penalty(anchor), regularizer.penalty(self.params(2))
 
-        assert away is not None
-        assert away.shape == ()
-        assert away.item() > 0
+        assert away is not None, "there is no penalty after a task"
+        assert away.shape == (), "the penalty is not one number"
+        assert away.item() > 0, "the penalty away from the anchor is not positive"
         if self.has_anchor:
-            assert at is not None
+            assert at is not None, "there is no penalty after a task"
             assert at.item() == 0.0, "the penalty is not zero at the anchor"
 
     def test_the_penalty_is_differentiable_and_changes_no_parameter(self) -> None:
@@ -240,8 +247,10 @@ class RegularizerContract:
         assert penalty is not None
         penalty.backward()  # type: ignore[no-untyped-call]
 
-        assert any(t.grad is not None and t.grad.abs().sum() > 0 for t in params.values())
-        assert equal({n: t.detach() for n, t in params.items()}, before)
+        has_gradient = any(t.grad is not None and t.grad.abs().sum() > 0 for t in params.values())
+        assert has_gradient, "the penalty has no gradient"
+        unchanged = equal({n: t.detach() for n, t in params.items()}, before)
+        assert unchanged, "the penalty changed the parameters"
 
     def test_a_restored_one_goes_on_as_the_saved_one(self) -> None:
         saved, restored = self.build(), self.build()
@@ -253,9 +262,10 @@ class RegularizerContract:
         for regularizer in (saved, restored):
             self.learn(regularizer, self.params(2))
 
-        assert equal(saved.state(), restored.state())
+        assert equal(saved.state(), restored.state()), "the restored regularizer went another way"
         params = self.params(4)
-        assert equal(saved.penalty(params), restored.penalty(params))
+        equally = equal(saved.penalty(params), restored.penalty(params))
+        assert equally, "the penalty of the restored regularizer differs"
 
 
 class LearnerContract:
@@ -299,9 +309,9 @@ class LearnerContract:
 
         first, again = self._outputs(learner), self._outputs(learner)
 
-        assert torch.equal(first, again)
-        assert not first.requires_grad
         assert equal(learner.state(), before), "predict changed the learner's state"
+        assert torch.equal(first, again), "two predictions on the same inputs differ"
+        assert not first.requires_grad, "predictions are not detached"
 
     def test_an_observation_tells_the_loss_and_the_outputs_before_the_step(self) -> None:
         learner = self.build()
@@ -311,9 +321,11 @@ class LearnerContract:
 
         observation = learner.observe(batch)
 
-        assert observation.loss.shape == ()
-        assert not observation.loss.requires_grad
-        torch.testing.assert_close(observation.outputs, before)
+        assert observation.loss.shape == (), "the loss of an observation is one number"
+        assert not observation.loss.requires_grad, "the loss is not detached"
+        torch.testing.assert_close(
+            observation.outputs, before, msg="the outputs are not those before the step"
+        )
         assert not torch.equal(learner.predict(as_query(batch)), before), "nothing was learnt"
 
     def test_a_restored_learner_goes_on_bit_for_bit(self) -> None:

@@ -1,0 +1,299 @@
+"""The contract tests catch plugins that break their promises, and say which promise it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+import toys
+from torch import Tensor
+
+from clbench.config import Training
+from clbench.protocols import (
+    Batch,
+    Context,
+    Learner,
+    MainNet,
+    NamedTensors,
+    Observation,
+    Query,
+    Regularizer,
+    TaskFamily,
+)
+from clbench.randomness import generator
+from clbench.scenario import OutputLayout, Scenario
+from clbench.testing import FamilyContract, LearnerContract, NetContract, RegularizerContract
+from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
+
+FAMILY = toys.Pictures(toys.TwoParams())
+LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 3, 2)
+
+
+def _broken_promises(contract: Any) -> list[str]:
+    """What the tests of a contract say, those that fail."""
+    found = []
+    for name in dir(contract):
+        if name.startswith("test_"):
+            try:
+                getattr(contract(), name)()
+            except AssertionError as error:
+                found.append(str(error).splitlines()[0])
+    return found
+
+
+# learners
+
+
+class _Learners(LearnerContract):
+    learner: ClassVar[Callable[..., Learner]]
+
+    def build(self) -> Learner:
+        context = toys.context(
+            net=toys.Linear(toys.NoParams(), FAMILY.spec, LAYOUT),
+            layout=LAYOUT,
+            objective=FAMILY.objective,
+            training=Training(iterations=1, learning_rate=0.1),
+            generator=lambda purpose: generator(0, purpose),
+        )
+        return type(self).learner(FineTuningParams(), context)
+
+    def batches(self, task_id: int, count: int) -> Sequence[Batch]:
+        stream = FAMILY.tasks(0, Scenario.TASK_IL)[task_id].train_stream(torch.Generator())
+        return [replace(stream.next(4), task_id=task_id) for _ in range(count)]
+
+
+class _DrawsGlobally(FineTuning):
+    def observe(self, batch: Batch) -> Observation:
+        self._parameters.values.add_(0.01 * torch.randn(()))
+        return super().observe(batch)
+
+
+class _LearnsInPredict(FineTuning):
+    def predict(self, query: Query) -> Tensor:
+        self._parameters.values.mul_(0.9)
+        return super().predict(query)
+
+
+class _ForgetsItsMoments(FineTuning):
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"optimiser": {}}
+
+
+class _TellsTheOutputsAfterTheStep(FineTuning):
+    def observe(self, batch: Batch) -> Observation:
+        observation = super().observe(batch)
+        return replace(observation, outputs=self.predict(batch))
+
+
+class _LearnsNothing(FineTuning):
+    def _step(self) -> None:
+        pass
+
+
+class _IsAttached(FineTuning):
+    def observe(self, batch: Batch) -> Observation:
+        observation = super().observe(batch)
+        return replace(observation, loss=observation.loss.clone().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (FineTuning, []),
+        (_DrawsGlobally, ["learning depends on something besides its context"]),
+        (_LearnsInPredict, ["predict changed the learner's state"]),
+        (_ForgetsItsMoments, ["the restored learner went another way"]),
+        (_TellsTheOutputsAfterTheStep, ["the outputs are not those before the step"]),
+        (_LearnsNothing, ["nothing was learnt"]),
+        (_IsAttached, ["the loss is not detached"]),
+    ],
+)
+def test_a_learner_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:
+    contract = type("Contract", (_Learners,), {"learner": staticmethod(broken)})
+
+    assert set(expected) <= set(_broken_promises(contract))
+    assert bool(expected) == bool(_broken_promises(contract))
+
+
+# regularizers
+
+
+class _Pull:
+    """A sound regularizer: half the squared distance to the last anchor."""
+
+    watches: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.anchor: dict[str, Tensor] = {}
+
+    def begin(self, params: NamedTensors) -> None: ...
+
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        if not self.anchor:
+            return None
+        return sum(
+            ((params[n] - t).square().sum() for n, t in self.anchor.items()), torch.zeros(())
+        )
+
+    def consolidate(self, consolidation: Any) -> None:
+        self.anchor = {name: tensor.clone() for name, tensor in consolidation.items()}
+
+    def state(self) -> dict[str, Any]:
+        return {"anchor": dict(self.anchor)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.anchor = dict(state["anchor"])
+
+
+class _MissesTheAnchor(_Pull):
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        found = super().penalty(params)
+        return None if found is None else found + 1.0
+
+
+class _PullsFromTheStart(_Pull):
+    def begin(self, params: NamedTensors) -> None:
+        self.anchor = dict(params)
+
+
+class _HasNoGradient(_Pull):
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        found = super().penalty({name: tensor.detach() for name, tensor in params.items()})
+        return None if found is None else found + 0.0 * params["w"].sum()
+
+
+class _RestoresNothing(_Pull):
+    def restore(self, state: dict[str, Any]) -> None:
+        self.anchor = {name: torch.zeros_like(tensor) for name, tensor in state["anchor"].items()}
+
+    def consolidate(self, consolidation: Any) -> None:
+        if not self.anchor:
+            super().consolidate(consolidation)
+
+
+class _IsAVector(_Pull):
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        found = super().penalty(params)
+        return None if found is None else found.reshape(1)
+
+
+class _Regularizers(RegularizerContract):
+    regularizer: ClassVar[Callable[[], Any]]
+
+    def build(self) -> Regularizer:
+        built: Regularizer = type(self).regularizer()
+        return built
+
+    def params(self, seed: int) -> dict[str, Tensor]:
+        return {"w": torch.randn(3, generator=torch.Generator().manual_seed(seed))}
+
+    def learn(self, regularizer: Regularizer, params: Any) -> None:
+        regularizer.consolidate(params)
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (_Pull, []),
+        (_MissesTheAnchor, ["the penalty is not zero at the anchor"]),
+        (_PullsFromTheStart, ["there is a penalty before any task has ended"]),
+        (_HasNoGradient, ["the penalty has no gradient"]),
+        (_RestoresNothing, ["the restored regularizer went another way"]),
+        (_IsAVector, ["the penalty is not one number"]),
+    ],
+)
+def test_a_regularizer_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:
+    contract = type("Contract", (_Regularizers,), {"regularizer": staticmethod(broken)})
+
+    assert _broken_promises(contract) == expected
+
+
+# families and nets
+
+
+class _IgnoresItsSeed(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return super().tasks(7, scenario)
+
+
+class _Telling:
+    """A task whose test batches say which task it is."""
+
+    def __init__(self, inner: Any) -> None:
+        self.train_size, self.train_stream = inner.train_size, inner.train_stream
+        self._inner = inner
+
+    def test_batches(self) -> list[Batch]:
+        return [replace(batch, task_id=0) for batch in self._inner.test_batches()]
+
+
+class _TellsTheTask(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return [_Telling(task) for task in super().tasks(data_seed, scenario)]
+
+
+class _HasATaskTooFew(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return super().tasks(data_seed, scenario)[:-1]
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (toys.Pictures, []),
+        (_IgnoresItsSeed, ["the data seed is ignored"]),
+        (_TellsTheTask, ["the runner, not the task, says which task it is"]),
+        (_HasATaskTooFew, ["the spec promises another number of tasks"]),
+    ],
+)
+def test_a_family_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:
+    class Contract(FamilyContract):
+        def build(self) -> TaskFamily:
+            family: TaskFamily = broken(toys.TwoParams())
+            return family
+
+    assert _broken_promises(Contract) == expected
+
+
+class _DrawsItsWeightsGlobally(toys.Linear):
+    def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
+        return {name: torch.randn(shape) for name, shape in self.shapes.items()}
+
+
+class _ScalesItsWeights(toys.Linear):
+    def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
+        for tensor in params.values():
+            tensor.detach().mul_(1.5)
+        return super().__call__(params, query, context)
+
+
+class _LeavesAWeightOut(toys.Linear):
+    def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
+        last = list(params)[-1]
+        still = {n: t.detach() if n == last else t for n, t in params.items()}
+        return super().__call__(still, query, context)
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (toys.Linear, []),
+        (_DrawsItsWeightsGlobally, ["the same generator gave different parameters"]),
+        (_ScalesItsWeights, ["two passes on the same inputs differ"]),
+        (_LeavesAWeightOut, ["b has no gradient"]),
+    ],
+)
+def test_a_net_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:
+    class Contract(NetContract):
+        def build(self) -> MainNet:
+            net: MainNet = broken(toys.NoParams(), FAMILY.spec, LAYOUT)
+            return net
+
+        def query(self) -> Query:
+            return Query(inputs=torch.rand(4, 1, 4, 4, generator=torch.Generator()), task_id=1)
+
+    assert set(expected) <= set(_broken_promises(Contract))
+    assert bool(expected) == bool(_broken_promises(Contract))
