@@ -87,7 +87,7 @@ def test_pictures_and_labels_of_both_splits_are_loaded(tiny: IdxDataset) -> None
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train-images.gz", gzip.compress(_idx(np.zeros((3, 2, 3)))), "expected 4 x 2 x 3 numbers, found 3 x 2 x 3"),
+        ("train-images.gz", gzip.compress(_idx(np.zeros((3, 2, 3))), mtime=0), "expected 4 x 2 x 3 numbers, found 3 x 2 x 3"),
         ("train-labels", _idx(np.zeros(2)), "expected 4 numbers, found 2"),
         ("train-labels", _idx(np.array([0, 1, 0, 7])), "expected labels below 2, found 7"),
         ("train-labels", _idx(np.array([0, 0, 0, 1])), "expected 2 labels of each class: another dataset's file?"),
