@@ -9,8 +9,8 @@ with m reference seeds of sample standard deviation s, and n seeds of ours (plus
 where lower scores are better). It is a one-sided test, at the level 5 %, of the hypothesis that our
 mean is not worse than the reference's by more than the margin; s is taken from the reference alone,
 so that a broken method cannot hide behind its own scatter. With a single reference seed nothing is
-known of the scatter, and the last term is 0. The margin is the ledger's, or 1 % of the reference
-mean where the suite names no ledger.
+known of the scatter, and the last term is 0. The margin is the ledger's, for the row or for all, or
+1 % of the reference mean where the suite names no ledger.
 """
 
 from __future__ import annotations
@@ -118,16 +118,17 @@ def _compare_row(
         if not reference or found[0].result is None:
             continue
         ours = sum(_value(record, metric) is not None for record in records.values() if record)
-        threshold = from_reference(
-            metric,
-            reference,
-            max(1, ours),
-            FALLBACK_MARGIN * abs(sum(reference) / len(reference))
-            if ledger is None
-            else ledger.margin,
-            found[0].result.metric.better,
-        )
+        margin = _margin(row, ledger, sum(reference) / len(reference))
+        better = found[0].result.metric.better
+        threshold = from_reference(metric, reference, max(1, ours), margin, better)
         yield _check(row, threshold, _origin(reference), records)
+
+
+def _margin(row: Row, ledger: Ledger | None, mean: float) -> float:
+    if ledger is None:
+        return FALLBACK_MARGIN * abs(mean)
+    entry = ledger.rows.get(row.key)
+    return (entry.margin if entry else None) or ledger.margin
 
 
 def from_reference(

@@ -126,6 +126,16 @@ def test_scatter_of_a_broken_method_widens_nothing(suite: Suite, tmp_path: Path)
     assert [check.status for check in checks] == ["holds", "fails"]
 
 
+def test_a_margin_of_the_row_comes_before_that_of_the_ledger(suite: Suite, tmp_path: Path) -> None:
+    reference = _store(tmp_path / "reference", suite, 90.0)
+    entry = published.Entry(label="Plain", where="Table 1", margin=0.5)
+    ledger = LEDGER.model_copy(update={"rows": {"a/plain": entry}})
+
+    _, final = gate.compare(suite.rows, _store(tmp_path / "ours", suite, 89.2), reference, ledger)
+
+    assert (final.threshold.bound, final.status) == (89.5, "fails")
+
+
 def test_without_a_ledger_the_margin_is_a_hundredth_of_the_reference(
     suite: Suite, tmp_path: Path
 ) -> None:
