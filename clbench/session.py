@@ -121,16 +121,17 @@ class _Keeper:
 
     def finished(self, cell: Cell, record: Record) -> None:
         self.store.put(record)
-        was_cut_off = record.failure is not None and record.failure.type in _CUT_OFF
-        if not was_cut_off:
+        if not _was_cut_off(record):
             checkpoints.forget(record.id)
         if record.status not in ("ok", "skipped"):
             self.failed.append(cell)
         self.display.finished(cell, record)
 
 
-_CUT_OFF = ("TimeoutError", "ProcessExpired")
-"""Failures after which the cell can go on from its last checkpoint."""
+def _was_cut_off(record: Record) -> bool:
+    """Whether the cell can go on from its last checkpoint: its worker was stopped from outside."""
+    died = record.failure is not None and record.failure.type == "ProcessExpired"
+    return died or record.status == "timed-out"
 
 
 def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> bool:
