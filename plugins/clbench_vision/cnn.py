@@ -25,9 +25,16 @@ from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, 
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench_sparse.k_winners import KWinners, KWinners2d, KWinnersParams
 
-from .hidden import ACTIVATIONS, Activation, Drawings, Init, WeightMasks, Winners, draw_weights
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+from .hidden import (
+    ACTIVATIONS,
+    Activation,
+    Drawings,
+    Fraction,
+    Init,
+    WeightMasks,
+    Winners,
+    draw_weights,
+)
 
 
 class CnnParams(Params):

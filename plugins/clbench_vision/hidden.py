@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +21,7 @@ from clbench_sparse.sparse_weights import draw_mask
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky-relu", "linear"]
 Init = Literal["fan-in", "xavier"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

@@ -27,9 +27,7 @@ from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, 
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench_sparse.k_winners import KWinners, KWinnersParams
 
-from .hidden import ACTIVATIONS, Activation, Drawings, Init, WeightMasks, draw_weights
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+from .hidden import ACTIVATIONS, Activation, Drawings, Fraction, Init, WeightMasks, draw_weights
 
 
 class MlpParams(Params):
@@ -98,11 +96,8 @@ class Mlp:
 
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
         """Logits ``(B, num_outputs)``."""
-        x = query.inputs.flatten(1)
-        for i in self._layers:
-            a = linear(x, self._masks.apply(f"W{i}", params[f"W{i}"]), params[f"b{i}"])
-            x = self._drop(self._active(i, a, context), context)
-        return linear(x, params["W_out"], params["b_out"])
+        outputs, _ = self.with_activity(params, query, context)
+        return outputs
 
     def with_activity(
         self, params: NamedTensors, query: Query, context: Context

@@ -26,7 +26,7 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, padded, scaled
+from .pictures import PictureTask, Pixels, padded, picture_spec, scaled
 from .split_images import global_labels
 
 
@@ -61,13 +61,9 @@ class PermutedImages:
     @property
     def spec(self) -> SequenceSpec:
         """What the sequence gives."""
-        C, H, W = self._dataset.shape
-        wide = 2 * self._params.padding
-        return SequenceSpec(
-            kind="classification",
-            input_shape=(C, H + wide, W + wide),
-            outputs_per_task=self._dataset.num_classes,
-            num_tasks=self._params.num_tasks,
+        params = self._params
+        return picture_spec(
+            self._dataset.shape, params.padding, self._dataset.num_classes, params.num_tasks
         )
 
     @property

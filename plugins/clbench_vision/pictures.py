@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from clbench.batching import SweptStream
-from clbench.protocols import Batch, BatchStream, State
+from clbench.protocols import Batch, BatchStream, SequenceSpec, State
 
 from .datasets import Split
 
@@ -39,6 +39,19 @@ def scaled(pictures: Tensor, pixels: Pixels) -> Tensor:
 def padded(pictures: Tensor, width: int) -> Tensor:
     """Pictures with `width` black pixels on each side."""
     return pad(pictures, (width,) * 4) if width else pictures
+
+
+def picture_spec(
+    shape: tuple[int, int, int], padding: int, outputs_per_task: int, num_tasks: int
+) -> SequenceSpec:
+    """What a sequence of classifications of padded pictures (C, H, W) gives."""
+    C, H, W = shape
+    return SequenceSpec(
+        kind="classification",
+        input_shape=(C, H + 2 * padding, W + 2 * padding),
+        outputs_per_task=outputs_per_task,
+        num_tasks=num_tasks,
+    )
 
 
 @dataclass(frozen=True, slots=True)

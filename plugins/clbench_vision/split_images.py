@@ -27,7 +27,7 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, flip_and_crop, padded, scaled
+from .pictures import PictureTask, Pixels, flip_and_crop, padded, picture_spec, scaled
 
 
 class SplitImagesParams(Params):
@@ -70,13 +70,9 @@ class SplitImages:
     @property
     def spec(self) -> SequenceSpec:
         """What the sequence gives."""
-        C, H, W = self._dataset.shape
-        wide = 2 * self._params.padding
-        return SequenceSpec(
-            kind="classification",
-            input_shape=(C, H + wide, W + wide),
-            outputs_per_task=self._params.classes_per_task,
-            num_tasks=self._params.num_tasks,
+        params = self._params
+        return picture_spec(
+            self._dataset.shape, params.padding, params.classes_per_task, params.num_tasks
         )
 
     @property
