@@ -9,8 +9,9 @@ Its settings are three baselines of Elsayed & Mahmood 2024 (arXiv:2404.00781): s
 descent (no noise), perturbed gradient descent (no decay; Zhou et al. 2019) and shrink and perturb
 (both; Ash & Adams 2020, at every step instead of now and then).
 
-Departures from the source: none known, but that noise has a generator of its own. The source adds
-``weight_decay * p`` to the gradient in plain gradient descent, which is the same step.
+Departures from the source: none known, but that noise has a generator of its own and is drawn by 16
+bits (`clbench_streaming.noise`). The source adds ``weight_decay * p`` to the gradient in plain
+gradient descent, which is the same step.
 """
 
 from __future__ import annotations
@@ -52,5 +53,4 @@ class PerturbedSgd(StreamLearner[PerturbedSgdParams]):
             self._p.mul_(1 - alpha * decay)
         self._p.add_(self._g, alpha=-alpha)
         if sigma:
-            self._xi.normal_(generator=self._generator)
-            self._p.add_(self._xi, alpha=-alpha * sigma)
+            self._p.add_(self._noise.fill(self._xi), alpha=-alpha * sigma)

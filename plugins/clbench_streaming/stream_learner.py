@@ -5,8 +5,8 @@ weights p, and a rule turns p and g into the next p. Nothing else happens: no re
 nothing at the boundaries of tasks. Rules work on flat buffers of all P weights, in place, and
 never read a number back from the device.
 
-Draws come from the generator ``"noise"``: one standard normal number for each weight and step, in
-the order of the weights, and none at all in rules that add no noise.
+Noise is one standard normal number for each weight and step (`clbench_streaming.noise`), in the
+order of the weights, and none at all in rules that add none.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from clbench.protocols import (
     TaskData,
 )
 from clbench.scenario import ALL_SCENARIOS, Scenario
+
+from .noise import Noise
 
 P = TypeVar("P", bound=Params)
 
@@ -59,7 +61,7 @@ class StreamLearner(ABC, Generic[P]):
         self._net, self._layout = context.net, context.layout
         self._objective = context.objective
         self._alpha = context.training.learning_rate
-        self._generator = context.generator("noise")
+        self._noise = Noise(context.generator("noise"))
         self._parameters = FlatParameters(self._net.initial(context.generator("init")))
         self._p = self._parameters.values  # (P,)
         self._g = self._parameters.gradients  # (P,)
@@ -123,7 +125,7 @@ class StreamLearner(ABC, Generic[P]):
             "parameters": self._parameters.state(),
             "t": self._t,
             "traces": {name: trace.clone() for name, trace in self._traces.items()},
-            "noise": self._generator.get_state(),
+            "noise": self._noise.state(),
             "net": self._net.state(),
         }
 
@@ -133,7 +135,7 @@ class StreamLearner(ABC, Generic[P]):
         self._t = state["t"]
         for name, trace in self._traces.items():
             trace.copy_(state["traces"][name])
-        self._generator.set_state(state["noise"])
+        self._noise.restore(state["noise"])
         self._net.restore(state["net"])
 
 

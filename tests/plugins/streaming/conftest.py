@@ -14,6 +14,7 @@ from clbench.config import Training
 from clbench.protocols import Batch, Context, LearnerContext, Query
 from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
+from clbench_streaming.noise import Noise
 from clbench_streaming.stream_learner import StreamLearner
 
 Tensors = dict[str, Tensor]
@@ -97,7 +98,7 @@ def noise() -> Callable[[int, int, int], Tensor]:
     """The standard normal numbers of some steps, ``(steps, P)``, that a learner of a seed draws."""
 
     def noise(steps: int, size: int, seed: int = 0) -> Tensor:
-        drawing = generator(seed, "noise")
-        return torch.stack([torch.empty(size).normal_(generator=drawing) for _ in range(steps)])
+        drawing = Noise(generator(seed, "noise"))
+        return torch.stack([drawing.fill(torch.empty(size)) for _ in range(steps)])
 
     return noise

@@ -1,0 +1,64 @@
+"""Independent standard normal numbers, drawn fast.
+
+By the usual transforms one normal number for each weight costs more than all the rest of a step on
+one sample. Here a number is chosen by 16 random bits: it is the mean of one of 65,536 equally
+likely slices of the normal distribution, times the one factor that makes the variance 1. So the
+distribution function is off by at most 1/131,072, and no number is larger than 4.4 in size.
+PyTorch's transform of 24 bits ends at 5.9. Numbers are drawn anew for each weight and step.
+
+The bits are those of NumPy's SFC64, seeded by a draw from the generator that a learner is given.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SLICES = 1 << 16
+
+
+class Noise:
+    """A source of standard normal numbers; see the module's text.
+
+    Args:
+        generator: Gives the seed, by one draw.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        self._bits = np.random.SFC64(seed)
+
+    def fill(self, out: Tensor) -> Tensor:
+        """Fill a flat tensor with fresh numbers, and return it."""
+        words = self._bits.random_raw((out.numel() + 3) // 4)  # of 64 bits
+        index = torch.from_numpy(words.view(np.uint16)[: out.numel()]).to(torch.int32)
+        return torch.index_select(slice_means(out.dtype), 0, index, out=out)
+
+    def state(self) -> Tensor:
+        """The generator's, ``(4,)`` 64-bit words."""
+        words: np.ndarray = self._bits.state["state"]["state"]
+        return torch.from_numpy(words.astype(np.uint64).view(np.int64).copy())
+
+    def restore(self, state: Tensor) -> None:
+        """Take back what `state` returned."""
+        self._bits.state = self._bits.state | {
+            "state": {"state": state.numpy().view(np.uint64).copy()}
+        }
+
+
+@cache
+def slice_means(dtype: torch.dtype) -> Tensor:
+    """The numbers that can be drawn, ascending, ``(65536,)``: mean 0 and variance 1.
+
+    The mean of the slice of a standard normal x between a and b is ``65536 (f(a) - f(b))``, with
+    the density f.
+    """
+    from scipy.special import ndtri  # slow to import
+
+    edges = ndtri(np.arange(_SLICES + 1) / _SLICES)
+    density = np.exp(-np.square(edges) / 2) / np.sqrt(2 * np.pi)
+    means = _SLICES * (density[:-1] - density[1:])
+    return torch.from_numpy(means / means.std()).to(dtype)
