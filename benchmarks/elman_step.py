@@ -24,6 +24,7 @@ from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench_copytask.elman import Elman, ElmanParams
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
+from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
@@ -35,10 +36,10 @@ LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
 TRAINING = Training(iterations=1, learning_rate=1e-3, clip_grad_norm=1.0)
 
 
-def learner(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> FineTuning:
-    """Our learner in its second task, so that penalties are active."""
+def context(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> LearnerContext:
+    """What a learner is built from."""
     net = Elman(ElmanParams(hidden_size=H), FAMILY.spec, LAYOUT)
-    context = LearnerContext(
+    return LearnerContext(
         spec=FAMILY.spec,
         net=net,
         layout=LAYOUT,
@@ -50,10 +51,28 @@ def learner(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> FineTuning:
         build_net=lambda spec, layout, changes: net,
         build_regularizers=make,
     )
-    made = FineTuning(FineTuningParams(), context)
+
+
+def learner(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> FineTuning:
+    """The plain learner in its second task, so that penalties are active."""
+    made = FineTuning(FineTuningParams(), context(make))
     made.begin_task(0)
     made.end_task(0, Data())
     made.begin_task(1)
+    return made
+
+
+def hypernetwork() -> ChunkedHypernetwork:
+    """That of the permuted copy task in its fifth task, so that it keeps four earlier ones."""
+    params = ChunkedHypernetworkParams(
+        chunk_size=2500,
+        hidden_sizes=(50, 50),
+        task_embedding_size=32,
+        chunk_embedding_size=32,
+        beta=10,
+    )
+    made = ChunkedHypernetwork(params, context(lambda net: ()))
+    made.begin_task(4)
     return made
 
 
@@ -131,7 +150,8 @@ def main() -> None:
     """Time all variants in turn, so that a drift of the machine's speed hits all alike."""
     torch.set_num_threads(1)
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    samples = batch(B, task_id=1)
+    samples, later = batch(B, task_id=1), batch(B, task_id=4)
+    generated = hypernetwork()
 
     def observe(*regularizers: Callable[[MainNet], Regularizer]) -> Callable[[], None]:
         made = learner(lambda net: tuple(make(net) for make in regularizers))
@@ -152,6 +172,7 @@ def main() -> None:
         "ours + orthogonal": observe(orthogonal),
         "ours + online EWC": observe(online_ewc),
         "ours + SI": observe(si),
+        "ours, hypernetwork": lambda: (generated.observe(later), None)[1],
         "floor (products alone)": floor_step(),
     }
     times: dict[str, list[float]] = {name: [] for name in variants}

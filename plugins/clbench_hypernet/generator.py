@@ -133,7 +133,14 @@ class Hypernetwork:
             embeddings: (T, task_embedding_size).
 
         Returns:
-            (T, num_weights).
+            (T, N).
+        """
+        return self.chunks(params, embeddings)[:, : self._num_weights]
+
+    def chunks(self, params: NamedTensors, embeddings: Tensor) -> Tensor:
+        """As a call, with what the last chunk has too many: ``(T, chunks * chunk_size)``.
+
+        A step that differentiates this, and not its cut, needs no zeros for what is cut off.
         """
         activation = _ACTIVATIONS[self._architecture.activation]
         W = params["W0"]
@@ -142,8 +149,7 @@ class Hypernetwork:
         x = (by_task[:, None] + by_chunk[None]).flatten(0, 1)  # (T * chunks, width)
         for i in range(1, self._num_layers):
             x = torch.addmm(params[f"b{i}"], activation(x), params[f"W{i}"].t())
-        weights = x.view(len(embeddings), -1)
-        return weights[:, : self._num_weights]
+        return x.view(len(embeddings), -1)
 
 
 def _xavier(fan_in: int, fan_out: int) -> float:

@@ -96,7 +96,11 @@ class ChunkedHypernetwork:
         self._subsets = context.generator("regularized-tasks")
         self._task_id = 0
         self._targets: Tensor | None = None  # (t, N): the weights of earlier tasks
+        self._num_weights = sum(self._sizes)
         self._masks = torch.stack([self._mask(j) for j in range(context.layout.num_tasks)])
+        self._factors = self._masks  # (t, N): of the differences in the penalty's gradient
+        width = self._hypernetwork.num_chunks * params.chunk_size
+        self._pull = torch.zeros(context.layout.num_tasks, width)  # gradients; always 0 beyond N
         for regularizer in context.regularizers:
             regularizer.begin(self._named(self._generate([0])[0]))
 
@@ -112,21 +116,29 @@ class ChunkedHypernetwork:
             self._optimiser.reset()
         if task_id > 0 and self._params.beta > 0:
             self._targets = self._generate(list(range(task_id)))
+        self._set_factors()
+
+    def _set_factors(self) -> None:
+        """Masks times ``2 beta / |J|``."""
+        if self._targets is None:
+            return
+        count, wanted = len(self._targets), self._params.regularized_tasks
+        J = count if wanted == "all" else min(wanted, count)
+        self._factors = self._masks[:count] * (2 * self._params.beta / J)
 
     def observe(self, batch: Batch) -> Observation:
         """One training step."""
         self._parameters.zero_gradients()
         subset = self._subset()
-        if self._params.look_ahead and subset:
-            weights = self._weights([self._task_id])
-            observation, gradient = self._task_gradient(batch, weights[0])
-            weights.backward(gradient[None])  # type: ignore[no-untyped-call]
+        ahead = bool(subset) and self._params.look_ahead
+        chunks = self._chunks([self._task_id] if ahead else [self._task_id, *subset])
+        pull = self._pull[: len(chunks)]
+        observation = self._task_gradient(batch, chunks[0], out=pull[0])
+        if subset and not ahead:
+            self._penalty_gradient(chunks.detach()[1:], subset, out=pull[1:])
+        chunks.backward(pull)  # type: ignore[no-untyped-call]
+        if ahead:
             self._add_penalty_ahead(subset)
-        else:
-            weights = self._weights([self._task_id, *subset])
-            observation, gradient = self._task_gradient(batch, weights[0])
-            pulls = self._pulls(weights[1:].detach(), subset)
-            weights.backward(torch.cat([gradient[None], pulls]))  # type: ignore[no-untyped-call]
         with torch.no_grad():
             if self._clip is not None:
                 self._parameters.clip_gradients(self._clip)
@@ -142,17 +154,17 @@ class ChunkedHypernetwork:
             return list(range(count))
         return torch.randperm(count, generator=self._subsets)[:wanted].tolist()
 
-    def _weights(self, task_ids: list[int]) -> Tensor:
-        """Differentiable weights (T, N) of the current task first, then of earlier ones."""
+    def _chunks(self, task_ids: list[int]) -> Tensor:
+        """Differentiable chunks of weights of the current task first, then of earlier ones."""
         named = self._parameters.named
         embeddings = named["tasks"][task_ids]
         if self._params.old_embeddings == "frozen" and len(task_ids) > 1:
             embeddings = torch.cat([embeddings[:1], embeddings[1:].detach()])
-        return self._hypernetwork(named, embeddings)
+        return self._hypernetwork.chunks(named, embeddings)
 
-    def _task_gradient(self, batch: Batch, weights: Tensor) -> tuple[Observation, Tensor]:
-        """The task loss with penalties on the generated weights, and its gradient (N,)."""
-        leaf = weights.detach().requires_grad_()
+    def _task_gradient(self, batch: Batch, chunks: Tensor, out: Tensor) -> Observation:
+        """The gradient of the task loss, with penalties on the generated weights, into `out`."""
+        leaf = chunks.detach()[: self._num_weights].requires_grad_()
         named = self._named(leaf)
         outputs = self._net(named, batch, Context(training=True))
         outputs = self._layout.select(outputs, batch.task_id)
@@ -166,22 +178,28 @@ class ChunkedHypernetwork:
             total = total if penalty is None else total + penalty
         (gradient,) = torch.autograd.grad(total, leaf)
         shown = pad(outputs.detach(), (first, 0), value=-math.inf) if first else outputs.detach()
-        return Observation(loss.detach(), shown), gradient
+        out[: self._num_weights] = gradient
+        return Observation(loss.detach(), shown)
 
     def _first_label(self, task_id: int) -> int:
         """The label of the task's first class, which is not 0 where labels are global."""
         is_global = self._layout.scenario is Scenario.CLASS_IL
         return int(self._layout.own_rows(task_id).start) if is_global else 0
 
-    def _pulls(self, weights: Tensor, subset: list[int]) -> Tensor:
-        """Gradient of the output penalty with respect to the weights of earlier tasks, (|J|, N)."""
-        if not subset:
-            return weights
+    def _penalty_gradient(self, chunks: Tensor, subset: list[int], out: Tensor) -> None:
+        """Gradient of the output penalty with respect to the weights of earlier tasks, into `out`.
+
+        Args:
+            chunks: (|J|, chunks * chunk_size).
+            subset: J.
+            out: Like `chunks`; untouched beyond the N weights.
+        """
         assert self._targets is not None  # the subset is one of its rows
         every = len(subset) == len(self._targets)
         targets = self._targets if every else self._targets[subset]
-        masks = self._masks[: len(subset)] if every else self._masks[subset]
-        return (weights - targets).mul_(masks).mul_(2 * self._params.beta / len(subset))
+        factors = self._factors if every else self._factors[subset]
+        N = self._num_weights
+        torch.sub(chunks[:, :N], targets, out=out[:, :N]).mul_(factors)
 
     def _add_penalty_ahead(self, subset: list[int]) -> None:
         """Add the gradient of the output penalty, taken after the optimiser's look-ahead."""
@@ -189,10 +207,11 @@ class ChunkedHypernetwork:
         ahead = self._parameters.values + step
         named = {n: t.requires_grad_() for n, t in self._parameters.split(ahead).items()}
         now = self._parameters.named["tasks"].detach()[subset].requires_grad_()
-        weights = self._hypernetwork(named, now)
-        pulls = self._pulls(weights.detach(), subset)
+        chunks = self._hypernetwork.chunks(named, now)
+        pull = self._pull[: len(subset)]
+        self._penalty_gradient(chunks.detach(), subset, out=pull)
         trained = {n: t for n, t in named.items() if n != "tasks"}
-        *gradients, by_embedding = torch.autograd.grad(weights, [*trained.values(), now], pulls)
+        *gradients, by_embedding = torch.autograd.grad(chunks, [*trained.values(), now], pull)
         own = self._parameters.split(self._parameters.gradients)
         for name, gradient in zip(trained, gradients, strict=True):
             own[name] += gradient
@@ -280,6 +299,7 @@ class ChunkedHypernetwork:
         self._parameters.restore(state["parameters"])
         self._optimiser.restore(state["optimiser"])
         self._task_id, self._targets = state["task_id"], state["targets"]
+        self._set_factors()
         self._subsets.set_state(state["subsets"])
         self._net.restore(state["net"])
         for regularizer, saved in zip(
