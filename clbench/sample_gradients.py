@@ -39,14 +39,15 @@ def squared_gradients(
     """
     params = {name: tensor.detach() for name, tensor in params.items()}
     if isinstance(net, HasSampleGradients):
+
+        @torch.enable_grad()
+        def loss_gradient(outputs: Tensor) -> Tensor:
+            leaf = outputs.detach().requires_grad_()
+            total = objective.losses(layout.select(leaf, batch.task_id), batch).sum()
+            return torch.autograd.grad(total, leaf)[0]
+
         with torch.no_grad():
-            outputs = net(params, batch, context)
-        with torch.enable_grad():
-            outputs.requires_grad_()
-            total = objective.losses(layout.select(outputs, batch.task_id), batch).sum()
-            (output_gradients,) = torch.autograd.grad(total, outputs)
-        with torch.no_grad():
-            return net.squared_gradients(params, batch, context, output_gradients)
+            return net.squared_gradients(params, batch, context, loss_gradient)
     return _mapped(net, params, batch, context, layout, objective)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -77,7 +77,11 @@ class HasSampleGradients(Protocol):
     """A main net with a fast way to square the gradients of single samples."""
 
     def squared_gradients(
-        self, params: NamedTensors, query: Query, context: Context, output_gradients: Tensor
+        self,
+        params: NamedTensors,
+        query: Query,
+        context: Context,
+        loss_gradient: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """Per parameter, the sum over samples of the squared gradient of the sample's loss.
 
@@ -85,8 +89,8 @@ class HasSampleGradients(Protocol):
             params: The parameters.
             query: B samples.
             context: Of the forward pass.
-            output_gradients: Gradient of each sample's loss with respect to its outputs, of the
-                shape of the outputs.
+            loss_gradient: Outputs -> gradient of each sample's loss with respect to its outputs,
+                of the shape of the outputs; called once, with gradients off.
         """
 
 

@@ -17,7 +17,7 @@ time steps, and outputs are computed only where they are wanted. ``tanh(a)`` is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -110,7 +110,11 @@ class Elman:
         return outputs
 
     def squared_gradients(
-        self, params: NamedTensors, query: Query, context: Context, output_gradients: Tensor
+        self,
+        params: NamedTensors,
+        query: Query,
+        context: Context,
+        loss_gradient: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """Sum over samples of squared gradients (`clbench.protocols.HasSampleGradients`).
 
@@ -122,7 +126,8 @@ class Elman:
         gains = context.gains.get("h"), context.gains.get("y")
         tensors = [params[name] for name in self.shapes]
         bounds = (window.start, window.stop)
-        activity, _ = _forward(inputs, bounds, *gains, *tensors)
+        activity, outputs = _forward(inputs, bounds, *gains, *tensors)
+        output_gradients = loss_gradient(outputs)
         da_h, da_y = _backward(output_gradients, activity, bounds, *gains, tensors)
         seen = slice(0, window.stop)
         layers = (  # (gradient of the pre-activation, what the weight is multiplied with)
@@ -157,18 +162,20 @@ def _squared_weight_gradients(deltas: Tensor, sources: Tensor, chunk: int = 8) -
     Args:
         deltas: (S, B, H).
         sources: (S, B, F).
-        chunk: Samples at once, so that their gradients stay in the cache.
+        chunk: Samples at once; each place among them has sums of its own.
 
     Returns:
         (H, F).
     """
     left = deltas.permute(1, 2, 0)  # (B, H, S)
     right = sources.transpose(0, 1)  # (B, S, F)
-    total = deltas.new_zeros(deltas.shape[-1], sources.shape[-1])
+    gradients = deltas.new_empty(chunk, deltas.shape[-1], sources.shape[-1])
+    totals = torch.zeros_like(gradients)
     for start in range(0, left.shape[0], chunk):
-        gradients = torch.bmm(left[start : start + chunk], right[start : start + chunk])
-        total += gradients.square_().sum(0)
-    return total
+        n = min(chunk, left.shape[0] - start)
+        torch.bmm(left[start : start + n], right[start : start + n], out=gradients[:n])
+        totals[:n].addcmul_(gradients[:n], gradients[:n])
+    return totals.sum(0)
 
 
 def _tanh_(doubled: Tensor) -> Tensor:

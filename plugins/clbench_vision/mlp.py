@@ -13,7 +13,7 @@ activation is ``linear``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
@@ -121,7 +121,11 @@ class Mlp:
         return self._drawings.drop(x, self._params.dropout)
 
     def squared_gradients(
-        self, params: NamedTensors, query: Query, context: Context, output_gradients: Tensor
+        self,
+        params: NamedTensors,
+        query: Query,
+        context: Context,
+        loss_gradient: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """Sum over samples of squared gradients (`clbench.protocols.HasSampleGradients`).
 
@@ -135,8 +139,9 @@ class Mlp:
                 a = linear(inputs[-1], weight, params[f"b{i}"].detach())
                 deltas.append(a if a.requires_grad else a.requires_grad_())
                 inputs.append(self._drop(self._active(i, a, context), context))
+            outputs = linear(inputs[-1], params["W_out"].detach(), params["b_out"].detach())
+            output_gradients = loss_gradient(outputs.detach())
             if deltas:
-                outputs = linear(inputs[-1], params["W_out"].detach(), params["b_out"].detach())
                 deltas = list(torch.autograd.grad(outputs, deltas, output_gradients))
         squares: dict[str, Tensor] = {}
         names = [str(i) for i in self._layers] + ["_out"]

@@ -166,7 +166,7 @@ def test_squared_gradients_are_those_of_a_loop_over_samples() -> None:
 
     query = Query(inputs=x, task_id=0, window=window)
     detached = {name: tensor.detach() for name, tensor in params.items()}
-    squares = net.squared_gradients(detached, query, context, weights)
+    squares = net.squared_gradients(detached, query, context, lambda outputs: weights)
 
     assert squares.keys() == params.keys()
     for name, square in squares.items():
