@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from statistics import median
 
 import torch
@@ -56,8 +57,23 @@ def context(made: MainNet) -> LearnerContext:
     )
 
 
-def plain_step(x: Tensor, y: Tensor) -> Callable[[], None]:
+def samples() -> Iterator[Batch]:
+    """Random pictures with random labels, so that no gradient ever vanishes."""
+    own = generator(0, "samples")
+    pool = [
+        Batch(
+            inputs=torch.rand(1, 784, generator=own),
+            targets=torch.randint(10, (1,), generator=own),
+            task_id=None,
+        )
+        for _ in range(200)
+    ]
+    return cycle(pool)
+
+
+def plain_step() -> Callable[[], None]:
     """The same step as one would write it: modules, autograd, a loop over parameters."""
+    stream = samples()
     model = torch.nn.Sequential(
         torch.nn.Linear(784, 300),
         torch.nn.ReLU(),
@@ -74,7 +90,8 @@ def plain_step(x: Tensor, y: Tensor) -> Callable[[], None]:
         t += 1
         for p in parameters:
             p.grad = None
-        functional.cross_entropy(model(x), y).backward()
+        sample = next(stream)
+        functional.cross_entropy(model(sample.inputs), sample.targets).backward()
         with torch.no_grad():
             largest = torch.tensor(-torch.inf)
             for p, U in zip(parameters, utilities, strict=True):
@@ -104,17 +121,15 @@ def main() -> None:
     """Time all variants in turn, so that a drift of the machine's speed hits all alike."""
     torch.set_num_threads(1)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    own = generator(0, "bench")
-    x, y = torch.rand(1, 784, generator=own), torch.tensor([3])
-    sample = Batch(inputs=x, targets=y, task_id=None)
+    own, stream = generator(0, "floor"), samples()
     noise = Noise(own)
 
     upgd = Upgd(UpgdParams(beta_utility=BETA, noise_std=SIGMA, weight_decay=DECAY), context(net()))
     sgd = PerturbedSgd(PerturbedSgdParams(), context(net()))
     variants: dict[str, Callable[[], object]] = {
-        "plain PyTorch": plain_step(x, y),
-        "ours": lambda: upgd.observe(sample),
-        "ours, SGD without noise": lambda: sgd.observe(sample),
+        "plain PyTorch": plain_step(),
+        "ours": lambda: upgd.observe(next(stream)),
+        "ours, SGD without noise": lambda: sgd.observe(next(stream)),
         "floor (PyTorch's normals)": floor_step(lambda xi: xi.normal_(generator=own)),
         "floor (our normals)": floor_step(noise.fill),
     }

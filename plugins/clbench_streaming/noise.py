@@ -30,12 +30,13 @@ class Noise:
     def __init__(self, generator: torch.Generator) -> None:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         self._bits = np.random.SFC64(seed)
+        self._index = torch.empty(0, dtype=torch.int32)
 
     def fill(self, out: Tensor) -> Tensor:
         """Fill a flat tensor with fresh numbers, and return it."""
         words = self._bits.random_raw((out.numel() + 3) // 4)  # of 64 bits
-        index = torch.from_numpy(words.view(np.uint16)[: out.numel()]).to(torch.int32)
-        return torch.index_select(slice_means(out.dtype), 0, index, out=out)
+        self._index.resize_(out.shape).copy_(torch.from_numpy(words.view(np.uint16)[: len(out)]))
+        return torch.index_select(slice_means(out.dtype), 0, self._index, out=out)
 
     def state(self) -> Tensor:
         """The generator's, ``(4,)`` 64-bit words."""

@@ -68,8 +68,8 @@ class Drawings:
 
     def drop(self, x: Tensor, probability: float) -> Tensor:
         """The values with drop-out."""
-        kept = torch.empty_like(x).bernoulli_(1 - probability, generator=self._generator)
-        return x * kept.div_(1 - probability)
+        kept = torch.empty_like(x).uniform_(generator=self._generator).ge_(probability)
+        return x * kept.div_(1 - probability)  # several times as fast as `bernoulli_`
 
     def state(self) -> Tensor:
         """The generator's."""
