@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint fix clean
+.PHONY: demo test lint docs fix clean
 
 demo: .venv/installed
 	$(BIN)/clbench run suites/copy_task.yaml --budget demo --seeds 42 --only permuted --results demo-results
@@ -15,6 +15,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 fix: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -25,4 +28,4 @@ fix: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-results .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv demo-results docs/_build .mypy_cache .pytest_cache .ruff_cache
