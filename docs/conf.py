@@ -21,7 +21,7 @@ html_show_copyright = False
 html_copy_source = False
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_class_signature = "separated"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_use_ivar = True
