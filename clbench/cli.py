@@ -289,6 +289,27 @@ def fetch(
             notices.print(f"{dataset.name}: nothing is missing")
 
 
+plugin_app = typer.Typer(help="Plugins of one's own.", no_args_is_help=True)
+app.add_typer(plugin_app, name="plugin")
+
+
+@plugin_app.command("new")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="What suites will call it, such as gentle-pull.")],
+    kind: Annotated[
+        str, typer.Option("--kind", help="learner, regularizer, task or executor.")
+    ] = "learner",
+    into: Annotated[Path, typer.Option("--into", help="Folder of the new project.")] = Path(),
+) -> None:
+    """Write a pip-installable project with a plugin that already runs."""
+    from clbench import scaffold
+
+    project = scaffold.new_project(name, kind, into, _registry())
+    typer.echo(f"wrote {project}; next:")
+    typer.echo(f"  pip install --editable {project}")
+    typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")
+
+
 def _registry() -> Registry:
     registry = Registry.discover()
     for plugin in registry.plugins:

@@ -17,11 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from clbench.cell_run import CellRun
+from clbench.executor_contract import ExecutorContract
+from clbench.matrix import expand
 from clbench.protocols import (
     Batch,
     Context,
@@ -32,7 +36,21 @@ from clbench.protocols import (
     State,
     TaskFamily,
 )
+from clbench.registry import Registry
 from clbench.scenario import Scenario
+from clbench.suite import load
+
+__all__ = [
+    "ExecutorContract",
+    "FamilyContract",
+    "LearnerContract",
+    "NetContract",
+    "RegularizerContract",
+    "as_query",
+    "equal",
+    "first_run",
+    "snapshot",
+]
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -64,6 +82,19 @@ def snapshot(state: State) -> Any:
 def as_query(batch: Batch) -> Query:
     """The inputs of a batch alone."""
     return Query(inputs=batch.inputs, task_id=batch.task_id, window=batch.window)
+
+
+def first_run(suite: Path, only: str) -> CellRun:
+    """The first cell of a row of a suite, its data made: `learner`, `net` and `stream` are ready.
+
+    Args:
+        suite: The file.
+        only: The row, as ``clbench run --only`` has it.
+    """
+    registry = Registry.discover()
+    run = CellRun(expand(load(suite, registry), [only])[0].config, registry, lambda progress: None)
+    run.prepare()
+    return run
 
 
 class FamilyContract:

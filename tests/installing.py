@@ -1,0 +1,65 @@
+"""A virtual environment of a test's own, in which plugins can really be installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that sees the packages of the running one.
+
+    Nothing is fetched when a project is installed in it: dependencies are there already, and the
+    running environment's hatchling builds.
+    """
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> Environment:
+        """Make one."""
+        venv.create(folder, symlinks=True, with_pip=False)
+        environment = cls(folder)
+        site = next(folder.glob("lib/python*/site-packages"))
+        packages = sysconfig.get_path("purelib")
+        (site / "running.pth").write_text(f"import site; site.addsitedir({packages!r})\n")
+        clbench = Path(sys.executable).with_name("clbench")
+        for name, target in (("clbench", clbench), ("pip", "-m pip"), ("pytest", "-m pytest")):
+            script = environment.bin / name
+            script.write_text(f'#!/bin/sh\nexec "{environment.bin}/python" {target} "$@"\n')
+            script.chmod(0o755)
+        return environment
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    def run(self, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as after activation; errors go where the output goes."""
+        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        settings = {
+            "PATH": path,
+            "COLUMNS": "120",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the value of --build-isolation
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+        return subprocess.run(
+            command,
+            shell=True,
+            cwd=cwd,
+            env=os.environ | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+        )
