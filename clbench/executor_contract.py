@@ -104,7 +104,9 @@ class ExecutorContract:
             assert has_cause, "the record of a failure does not tell its cause"
 
     def test_it_begins_nothing_when_it_is_told_to_stop_at_once(self) -> None:
-        assert self._execute(self.cells(), stop_after=0).begun == []
+        log = self._execute(self.cells(), stop_after=0)
+
+        assert log.begun == [], "the executor began a cell although told to stop"
 
     def test_it_stops_in_the_middle(self) -> None:
         cells = self.cells()

@@ -31,10 +31,16 @@ class Environment:
         site = next(folder.glob("lib/python*/site-packages"))
         packages = sysconfig.get_path("purelib")
         (site / "running.pth").write_text(f"import site; site.addsitedir({packages!r})\n")
-        clbench = Path(sys.executable).with_name("clbench")
-        for name, target in (("clbench", clbench), ("pip", "-m pip"), ("pytest", "-m pytest")):
+        clbench, ruff = (Path(sys.executable).with_name(name) for name in ("clbench", "ruff"))
+        python = environment.bin / "python"
+        for name, command in (
+            ("clbench", f"'{python}' '{clbench}'"),
+            ("pip", f"'{python}' -m pip"),
+            ("pytest", f"'{python}' -m pytest"),
+            ("ruff", f"'{ruff}'"),
+        ):
             script = environment.bin / name
-            script.write_text(f'#!/bin/sh\nexec "{environment.bin}/python" {target} "$@"\n')
+            script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             script.chmod(0o755)
         return environment
 
@@ -48,6 +54,7 @@ class Environment:
         settings = {
             "PATH": path,
             "COLUMNS": "120",
+            "OMP_NUM_THREADS": "1",
             "PIP_NO_DEPS": "1",
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the value of --build-isolation

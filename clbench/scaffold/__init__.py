@@ -36,9 +36,9 @@ class Skeleton:
 
 
 SKELETONS: dict[Kind, Skeleton] = {
-    "learner": Skeleton("Learner", "trains plainly, with smaller steps at every further task"),
+    "learner": Skeleton("Learner", "slows down in hidden layers from task to task"),
     "regularizer": Skeleton("Regularizer", "pulls weights to where the last task left them"),
-    "task": Skeleton("Tasks", "tells the sides of a line, another one in every task"),
+    "task": Skeleton("Tasks", "asks on which side of a line a point lies"),
     "executor": Skeleton("Executor", "runs cells one by one in this process"),
 }
 
