@@ -53,7 +53,7 @@ class Environment:
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
         settings = {
             "PATH": path,
-            "COLUMNS": "120",
+            "COLUMNS": "200",
             "OMP_NUM_THREADS": "1",
             "PIP_NO_DEPS": "1",
             "PIP_NO_INDEX": "1",
