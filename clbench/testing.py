@@ -31,6 +31,7 @@ from clbench.protocols import (
     Context,
     Learner,
     MainNet,
+    NamedTensors,
     Query,
     Regularizer,
     State,
@@ -41,6 +42,7 @@ from clbench.scenario import Scenario
 from clbench.suite import load
 
 __all__ = [
+    "Consolidated",
     "ExecutorContract",
     "FamilyContract",
     "LearnerContract",
@@ -297,6 +299,34 @@ class RegularizerContract:
         params = self.params(4)
         equally = equal(saved.penalty(params), restored.penalty(params))
         assert equally, "the penalty of the restored regularizer differs"
+
+
+class Consolidated:
+    """A `clbench.protocols.Consolidation` in which every sample's gradients are ones.
+
+    Args:
+        params: At the end of the task.
+    """
+
+    num_samples = 8
+
+    def __init__(self, params: NamedTensors) -> None:
+        self.params = params
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        """Samples of zeros."""
+        for size in (min(8, num_samples - i) for i in range(0, num_samples, 8)):
+            yield Batch(inputs=torch.zeros(size, 1), targets=torch.zeros(size, 1), task_id=0)
+
+    def predicted(self, batch: Batch) -> Batch:
+        """The batch itself."""
+        return batch
+
+    def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Ones, once for each sample."""
+        return {
+            name: torch.full_like(tensor, len(batch.inputs)) for name, tensor in self.params.items()
+        }
 
 
 class LearnerContract:
