@@ -60,6 +60,7 @@ def _apply(diff: str, folder: Path) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["tutorial.md", "plugins.md"])
 def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
     environment = Environment.create(tmp_path / "venv")

@@ -11,6 +11,8 @@ from installing import Environment
 
 from clbench.scaffold import SKELETONS, run_options
 
+pytestmark = pytest.mark.slow
+
 AGEM = Path(__file__).parent.parent / "examples" / "clbench-agem"
 
 
