@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from clbench import completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 
@@ -33,7 +34,11 @@ SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/co
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", help="Glob of task/method, of a task or of a method; repeatable."),
+    typer.Option(
+        "--only",
+        help="Glob of task/method, of a task or of a method; repeatable.",
+        autocompletion=completion.rows,
+    ),
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="Some of the suite's seeds: '0-4,7'.")]
 Budget = Annotated[
@@ -79,7 +84,12 @@ def run(
         int | None,
         typer.Option("--jobs", "-j", min=1, help="Worker processes (all cores)."),
     ] = None,
-    executor: Annotated[str, typer.Option("--executor", help="Engine that runs cells.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor", help="Engine that runs cells.", autocompletion=completion.executors
+        ),
+    ] = "local",
     budget: Budget = "1",
     results: Results = Path("results"),
     timeout: Annotated[
@@ -228,7 +238,8 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="tasks, models, learners, regularizers, executors, datasets or plugins."
+            help="tasks, models, learners, regularizers, executors, datasets or plugins.",
+            autocompletion=completion.listings,
         ),
     ] = None,
 ) -> None:
@@ -244,7 +255,12 @@ def list_(
 
 
 @app.command()
-def show(what: Annotated[str, typer.Argument(help="A registered name, or a suite file.")]) -> None:
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(help="A registered name, or a suite file.", autocompletion=completion.names),
+    ],
+) -> None:
     """Show the matrix of a suite, or the parameters of something registered."""
     from clbench import listing, session
 
@@ -274,7 +290,12 @@ def status() -> None:
 
 @data_app.command()
 def fetch(
-    datasets: Annotated[list[str], typer.Argument(help="Names of datasets, such as mnist.")],
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names of datasets, such as mnist.", autocompletion=completion.datasets
+        ),
+    ],
 ) -> None:
     """Download the missing files of datasets, with checksums, into the first data home."""
     from clbench import data
@@ -287,6 +308,32 @@ def fetch(
             notices.print(f"fetched {path}", soft_wrap=True, highlight=False)
         if not new:
             notices.print(f"{dataset.name}: nothing is missing")
+
+
+plugin_app = typer.Typer(help="Plugins of one's own.", no_args_is_help=True)
+app.add_typer(plugin_app, name="plugin")
+
+
+@plugin_app.command("new")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="What suites will call it, such as gentle-pull.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="learner, regularizer, task or executor.",
+            autocompletion=completion.kinds,
+        ),
+    ] = "learner",
+    into: Annotated[Path, typer.Option("--into", help="Folder of the new project.")] = Path(),
+) -> None:
+    """Write a pip-installable project with a plugin that already runs."""
+    from clbench import scaffold
+
+    project = scaffold.new_project(name, kind, into, _registry())
+    typer.echo(f"wrote {project}; next:")
+    typer.echo(f"  pip install --editable {project}")
+    typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")
 
 
 def _registry() -> Registry:

@@ -17,22 +17,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from clbench.cell_run import CellRun
+from clbench.executor_contract import ExecutorContract
+from clbench.matrix import expand
 from clbench.protocols import (
     Batch,
     Context,
     Learner,
     MainNet,
+    NamedTensors,
     Query,
     Regularizer,
     State,
     TaskFamily,
 )
+from clbench.registry import Registry
 from clbench.scenario import Scenario
+from clbench.suite import load
+
+__all__ = [
+    "Consolidated",
+    "ExecutorContract",
+    "FamilyContract",
+    "LearnerContract",
+    "NetContract",
+    "RegularizerContract",
+    "as_query",
+    "equal",
+    "first_run",
+    "snapshot",
+]
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -64,6 +84,19 @@ def snapshot(state: State) -> Any:
 def as_query(batch: Batch) -> Query:
     """The inputs of a batch alone."""
     return Query(inputs=batch.inputs, task_id=batch.task_id, window=batch.window)
+
+
+def first_run(suite: Path, only: str) -> CellRun:
+    """The first cell of a row of a suite, its data made: `learner`, `net` and `stream` are ready.
+
+    Args:
+        suite: The file.
+        only: The row, as ``clbench run --only`` has it.
+    """
+    registry = Registry.discover()
+    run = CellRun(expand(load(suite, registry), [only])[0].config, registry, lambda progress: None)
+    run.prepare()
+    return run
 
 
 class FamilyContract:
@@ -266,6 +299,34 @@ class RegularizerContract:
         params = self.params(4)
         equally = equal(saved.penalty(params), restored.penalty(params))
         assert equally, "the penalty of the restored regularizer differs"
+
+
+class Consolidated:
+    """A `clbench.protocols.Consolidation` in which every sample's gradients are ones.
+
+    Args:
+        params: At the end of the task.
+    """
+
+    num_samples = 8
+
+    def __init__(self, params: NamedTensors) -> None:
+        self.params = params
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        """Samples of zeros."""
+        for size in (min(8, num_samples - i) for i in range(0, num_samples, 8)):
+            yield Batch(inputs=torch.zeros(size, 1), targets=torch.zeros(size, 1), task_id=0)
+
+    def predicted(self, batch: Batch) -> Batch:
+        """The batch itself."""
+        return batch
+
+    def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Ones, once for each sample."""
+        return {
+            name: torch.full_like(tensor, len(batch.inputs)) for name, tensor in self.params.items()
+        }
 
 
 class LearnerContract:

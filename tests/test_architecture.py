@@ -19,8 +19,8 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
     {"executor", "provenance", "gate", "tables", "checkpoints"},
-    {"cell_run", "regimes", "runner", "render", "progress", "testing"},
-    {"local", "local_pool", "session", "listing"},
+    {"cell_run", "regimes", "runner", "render", "progress", "executor_contract", "testing"},
+    {"local", "local_pool", "session", "listing", "scaffold", "completion"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""

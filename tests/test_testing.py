@@ -12,6 +12,9 @@ import toys
 from torch import Tensor
 
 from clbench.config import Training
+from clbench.executor import Executor, Listener
+from clbench.local_pool import LocalExecutor, LocalParams
+from clbench.matrix import Cell
 from clbench.protocols import (
     Batch,
     Context,
@@ -24,8 +27,17 @@ from clbench.protocols import (
     TaskFamily,
 )
 from clbench.randomness import generator
+from clbench.records import Record
+from clbench.registry import Registry
+from clbench.runner import run_cell
 from clbench.scenario import OutputLayout, Scenario
-from clbench.testing import FamilyContract, LearnerContract, NetContract, RegularizerContract
+from clbench.testing import (
+    ExecutorContract,
+    FamilyContract,
+    LearnerContract,
+    NetContract,
+    RegularizerContract,
+)
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 
 FAMILY = toys.Pictures(toys.TwoParams())
@@ -297,3 +309,123 @@ def test_a_net_that_breaks_a_promise_is_caught(broken: Any, expected: list[str])
 
     assert set(expected) <= set(_broken_promises(Contract))
     assert bool(expected) == bool(_broken_promises(Contract))
+
+
+# executors
+
+
+class _InThisProcess:
+    """A sound executor; the broken ones change one of its parts."""
+
+    def execute(
+        self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
+    ) -> None:
+        registry = Registry.discover()
+        for cell in cells:
+            if should_stop():
+                return
+            listener.started(cell)
+            listener.finished(cell, self.run(cell, registry))
+
+    def run(self, cell: Cell, registry: Registry) -> Record:
+        return run_cell(cell, registry, lambda progress: None)
+
+
+class _NeverStops(_InThisProcess):
+    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+        super().execute(cells, listener, lambda: False)
+
+
+class _StopsAtNoOnesWish(_InThisProcess):
+    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+        super().execute(cells[:2], listener, should_stop)
+
+
+class _FinishesAfterAStop(_InThisProcess):
+    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+        for cell in cells:
+            listener.started(cell)
+        for cell in cells:
+            listener.finished(cell, self.run(cell, Registry.discover()))
+            if should_stop():
+                listener.finished(cells[-1], self.run(cells[-1], Registry.discover()))
+                return
+
+
+class _StartsNothing(_InThisProcess):
+    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+        for cell in cells:
+            listener.finished(cell, self.run(cell, Registry.discover()))
+
+
+class _FinishesTwice(_InThisProcess):
+    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+        super().execute(cells, listener, should_stop)
+        if not should_stop():
+            listener.finished(cells[0], self.run(cells[0], Registry.discover()))
+
+
+class _StartsTwice(_InThisProcess):
+    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+        if not should_stop():
+            listener.started(cells[0])
+        super().execute(cells, listener, should_stop)
+
+
+class _RunsWithHalfTheBudget(_InThisProcess):
+    def run(self, cell: Cell, registry: Registry) -> Record:
+        half = replace(cell, config=cell.config.model_copy(update={"budget": 0.5}))
+        found = super().run(half, registry)
+        return found.model_copy(update={"config": cell.config})
+
+
+class _MixesUpItsRecords(_InThisProcess):
+    def run(self, cell: Cell, registry: Registry) -> Record:
+        record = super().run(cell, registry)
+        other = cell.config.model_copy(update={"seed": cell.config.seed + 1})
+        return record.model_copy(update={"config": other})
+
+
+class _RaisesWhatACellRaises(_InThisProcess):
+    def run(self, cell: Cell, registry: Registry) -> Record:
+        record = super().run(cell, registry)
+        assert record.failure is None, "the cell raised"
+        return record
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (_InThisProcess, set()),
+        (
+            _NeverStops,
+            {
+                "the executor began a cell although told to stop",
+                "the executor went on to the end although told to stop",
+            },
+        ),
+        (_StopsAtNoOnesWish, {"not every cell was started once"}),
+        (_FinishesAfterAStop, {"a cell got a record after the executor was told to stop"}),
+        (_StartsNothing, {"a cell was finished that had not been started"}),
+        (_FinishesTwice, {"a cell was finished twice"}),
+        (_StartsTwice, {"not every cell was started once"}),
+        (_RunsWithHalfTheBudget, {"a record has another result than the runner's"}),
+        (_MixesUpItsRecords, {"a cell got the record of another"}),
+        (_RaisesWhatACellRaises, {"the cell raised"}),
+    ],
+)
+def test_an_executor_that_breaks_a_promise_is_caught(broken: Any, expected: set[str]) -> None:
+    class Contract(ExecutorContract):
+        def build(self) -> Executor:
+            executor: Executor = broken()
+            return executor
+
+    found = set(_broken_promises(Contract))
+
+    assert expected <= found
+    assert bool(expected) == bool(found)
+
+
+class TestLocalExecutor(ExecutorContract):
+    def build(self) -> Executor:
+        return LocalExecutor(LocalParams(jobs=2))

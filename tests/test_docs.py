@@ -1,0 +1,131 @@
+"""The tutorial and the plugin guide do what they show, and name all there is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from installing import Environment
+
+from clbench import executor, hookspecs, protocols
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "plugins.md").read_text()
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Language and content of every fenced block."""
+    yield from re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def _commands(block: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Command, expected exit code, and the output that is shown."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        first, *shown = part.splitlines()
+        command, _, code = first.partition("  # exit code ")
+        yield command, int(code or 0), shown
+
+
+def _fits(output: str, shown: list[str]) -> bool:
+    """Whether the lines shown are those of the output.
+
+    A line ``...`` stands for any number of lines, ``...`` in a line for any text; spaces count as
+    one.
+    """
+    pattern = ""
+    for line in shown:
+        words = " ".join(line.split())
+        if words == "...":
+            pattern += r"(?:.*\n)*?"
+        else:
+            pattern += (
+                r" ?.*? ?".join(re.escape(part.strip()) for part in words.split("...")) + r"\n"
+            )
+    found = "".join(" ".join(line.split()) + "\n" for line in output.splitlines() if line.strip())
+    return re.fullmatch(pattern, found) is not None
+
+
+def _apply(diff: str, folder: Path) -> None:
+    """Replace lines of a file by others; the first line of the diff names it."""
+    head, *lines = diff.splitlines()
+    path = folder / head.removeprefix("--- ")
+    old, new = (
+        "".join(f"{line[1:]}\n" for line in lines if line[0] == sign) for sign in ("-", "+")
+    )
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path} does not have\n{old}"
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["tutorial.md", "plugins.md"])
+def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
+    environment = Environment.create(tmp_path / "venv")
+    folder = tmp_path / "work"
+    shutil.copytree(ROOT / "suites", folder / "suites")
+    count = 0
+
+    for language, content in _blocks((ROOT / "docs" / page).read_text()):
+        if language == "diff":
+            _apply(content, folder)
+        elif language == "console":
+            for command, code, shown in _commands(content):
+                count += 1
+                if command.startswith("cd "):
+                    folder /= command.removeprefix("cd ")
+                    continue
+                done = environment.run(command, folder)
+                assert done.returncode == code, f"{command}\n{done.stdout}"
+                assert _fits(done.stdout, shown), f"{command}\n{done.stdout}"
+
+    assert count >= 5
+
+
+@pytest.mark.parametrize(
+    ("output", "shown", "expected"),
+    [
+        ("a\nb\n", ["a", "b"], True),
+        ("a  1\n", ["a 1"], True),
+        ("a\nb\nc\n", ["a", "...", "c"], True),
+        ("a\nc\n", ["a", "...", "c"], True),
+        ("mean 3.14 of 2\n", ["mean ... of 2"], True),
+        ("", [], True),
+        ("a\nb\n", ["a"], False),
+        ("a\n", ["a", "b"], False),
+        ("mean 3.14 of 3\n", ["mean ... of 2"], False),
+    ],
+)
+def test_shown_lines_are_compared_but_for_dots(
+    output: str, shown: list[str], expected: bool
+) -> None:
+    assert _fits(output, shown) is expected
+
+
+def test_the_guide_shows_the_signature_of_every_hook() -> None:
+    hooks = [name for name in vars(hookspecs) if name.startswith("clbench_")]
+
+    assert len(hooks) == 6
+    assert [name for name in hooks if f"def {name}() -> Iterable[Entry]" not in GUIDE] == []
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        *(getattr(protocols, name) for name in ("Learner", "Regularizer", "TaskFamily", "MainNet")),
+        *(
+            getattr(protocols, name)
+            for name in ("Task", "Objective", "Consolidation", "HasWeights")
+        ),
+        *(protocols.LearnerContext, protocols.SequenceSpec, executor.Executor, executor.Listener),
+    ],
+    ids=lambda protocol: protocol.__name__,
+)
+def test_the_guide_names_every_part_of_a_protocol(protocol: type) -> None:
+    parts = {*vars(protocol), *protocol.__annotations__}
+    public = [name for name in parts if not name.startswith("_")]
+
+    assert public
+    assert [name for name in public if not re.search(rf"\b{name}\b", GUIDE)] == []
