@@ -100,12 +100,12 @@ def gather(
             entries.append(Entry(line, number, twin, tuple(cells), records))
             twins[line.method] += not entries[-1].is_excluded
         parts.append(_part(section.heading, entries, table))
+    return Contents(suite, table, render.wide_columns(table), count(table), tuple(parts))
+
+
+def count(table: ResultsTable) -> dict[str, int]:
+    """What is counted at the top of the page -> number of rows; zeros only where they say much."""
     lines = [line for section in table.sections for line in section.lines]
-    return Contents(suite, table, render.wide_columns(table), count(lines), tuple(parts))
-
-
-def count(lines: Sequence[Line]) -> dict[str, int]:
-    """What is counted at the top of the page -> number of rows; only what there is of verdicts."""
     asked = [line for line in lines if not line.status.startswith("excluded")]
     measured = [line for line in asked if line.num_seeds]
     found = {"measured": len(measured)}
@@ -113,9 +113,13 @@ def count(lines: Sequence[Line]) -> dict[str, int]:
         found[verdict] = sum(line.verdict == verdict for line in measured)
     found["nothing published"] = sum(line.verdict is None for line in measured)
     found["incomplete"] = sum(line.status != "ok" for line in measured)
+    found["with a failure"] = sum(
+        word in line.status for line in asked for word in ("failed", "timed-out", "out-of-memory")
+    )
     found["without a result"] = len(asked) - len(measured)
     found["excluded"] = len(lines) - len(asked)
-    always = ("measured", "reproduced", "below", "without a result")
+    always = ["measured", "without a result"]
+    always += ["reproduced", "below"] if table.margin is not None else []
     return {name: number for name, number in found.items() if number or name in always}
 
 

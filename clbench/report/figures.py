@@ -18,6 +18,20 @@ MOST_NAMED = 12
 """Tasks up to which their numbers stand in the learning curves."""
 
 
+MEANINGS = {
+    "active_": "fraction of activity that is not 0",
+    "dead_": "fraction of units that no test sample activates",
+    "cosine_": "mean cosine of the mean activity on two tasks",
+    "jaccard_": "mean overlap of the most active units on two tasks",
+    "duty_cycle_entropy_": "entropy of duty cycles over the largest possible",
+    "inactive_units": "fraction of activity that is exactly 0",
+    "weight_l": "norm of the weights",
+    "gradient_l0": "fraction of gradients that are not 0",
+    "gradient_l": "norm of the gradient",
+}
+"""How the name of a recorded statistic begins -> what it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heat:
     """A matrix to be coloured: the text of each cell, and how far it is from worst to best."""
@@ -27,20 +41,28 @@ class Heat:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A plot or a matrix, of one row (`entry`) or of all of them (None)."""
+    """Plots or a matrix: of one row, or of something that the caption names, of all rows (None)."""
 
-    caption: str
     body: Markup | Heat
-    entry: Entry | None = None
+    entry: Entry | None
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Figures of one kind, with a sentence that says how to read them."""
+    """Figures of one kind, with a sentence that says how to read them.
+
+    Attributes:
+        title: What they show.
+        text: How to read them.
+        figures: The figures.
+        legend: The rows, where a figure is of several.
+    """
 
     title: str
     text: str
     figures: tuple[Figure, ...]
+    legend: tuple[Entry, ...] = ()
 
 
 def groups(measured: Sequence[Entry]) -> tuple[Group, ...]:
@@ -74,12 +96,14 @@ def groups(measured: Sequence[Entry]) -> tuple[Group, ...]:
             "at the lines are those of the methods; the band goes from the lowest to the highest "
             "seed.",
             tuple(_online(measured)),
+            tuple(entry for entry in measured if entry.results[0].online),
         ),
         Group(
             "What the nets tell of themselves",
             "Recorded for each task. The numbers at the lines are those of the methods; the band "
             "goes from the lowest to the highest seed.",
             tuple(_statistics(measured)),
+            tuple(entry for entry in measured if any(r.statistics for r in entry.results)),
         ),
         Group(
             "Task embeddings",
@@ -99,7 +123,7 @@ def _heats(entries: Sequence[Entry]) -> Iterator[Figure]:
             metric = entry.results[0].metric
             axis = plots.axis(known, metric.unit)
             cells = tuple(tuple(_heat(value, axis, metric) for value in row) for row in rows)
-            yield Figure("", Heat(cells), entry)
+            yield Figure(Heat(cells), entry)
 
 
 def _heat(value: float | None, axis: plots.Axis, metric: MetricInfo) -> tuple[str, float | None]:
@@ -133,7 +157,7 @@ def _task_lines(entries: Sequence[Entry]) -> Iterator[Figure]:
             y_label=_with_unit(metric),
             y_axis=axis,
         )
-        yield Figure("", plot, entry)
+        yield Figure(plot, entry)
 
 
 def _common_axis(found: Sequence[tuple[Entry, Sequence[Series]]], unit: str) -> plots.Axis:
@@ -163,8 +187,9 @@ def _curves(entries: Sequence[Entry]) -> Iterator[Figure]:
     metric = entries[0].results[0].metric
     loss_axis, score_axis = _common_axis(losses, ""), _common_axis(scores, metric.unit)
     for (entry, loss), (_, score) in zip(losses, scores, strict=True):
-        yield _curve("loss", "loss", entry, loss, loss_axis)
-        yield _curve(metric.name, _with_unit(metric), entry, score, score_axis)
+        above = _curve("loss", "loss", entry, loss, loss_axis)
+        below = _curve(metric.name, _with_unit(metric), entry, score, score_axis)
+        yield Figure(above + below, entry)
 
 
 def _curve_series(entry: Entry, values: Callable[[Curve], Sequence[float]]) -> list[Series]:
@@ -185,11 +210,11 @@ def _curve_series(entry: Entry, values: Callable[[Curve], Sequence[float]]) -> l
 
 def _curve(
     name: str, y_label: str, entry: Entry, series: Sequence[Series], axis: plots.Axis
-) -> Figure:
+) -> Markup:
     ends = [0.0, *(one.points[-1][0] for one in series)]
     is_named = 1 < len(series) <= MOST_NAMED
     spans = [(a, b, str(k)) for k, (a, b) in enumerate(pairwise(ends), 1)] if is_named else []
-    plot = plots.lines(
+    return plots.lines(
         series,
         title=f"training {name}, {entry.line.label}",
         x_label="training steps" + (", tasks numbered above" if spans else ""),
@@ -197,7 +222,6 @@ def _curve(
         y_axis=axis,
         spans=spans,
     )
-    return Figure(f"training {name}", plot, entry)
 
 
 def _online(entries: Sequence[Entry]) -> Iterator[Figure]:
@@ -219,7 +243,13 @@ def _statistics(entries: Sequence[Entry]) -> Iterator[Figure]:
         name for entry in entries for result in entry.results for name in result.statistics
     )
     for name in names:
-        yield from _by_task(entries, name, "", _statistic(name))
+        yield from _by_task(entries, _explained(name), "", _statistic(name))
+
+
+def _explained(name: str) -> str:
+    """A statistic with what it means, where that is known here."""
+    meaning = next((text for start, text in MEANINGS.items() if name.startswith(start)), "")
+    return f"{name}: {meaning}" if meaning else name
 
 
 def _statistic(name: str) -> Callable[[Result], Sequence[float]]:
@@ -245,10 +275,10 @@ def _by_task(
             series,
             title=name,
             x_label="task",
-            y_label=f"{name}, {unit}" if unit else name,
+            y_label=unit,
             y_axis=plots.axis(plots.heights(series), unit),
         )
-        yield Figure(name, plot)
+        yield Figure(plot, None, name)
 
 
 def _embeddings(entries: Sequence[Entry]) -> Iterator[Figure]:
@@ -265,7 +295,7 @@ def _embeddings(entries: Sequence[Entry]) -> Iterator[Figure]:
             labels=(_component(1, shares[0]), _component(2, shares[1])),
             colours=[_ramp(j, K) for j in range(K)],
         )
-        yield Figure(f"{len(found[0])} numbers per task", plot, entry)
+        yield Figure(plot, entry)
 
 
 def _component(number: int, share: float) -> str:

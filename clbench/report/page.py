@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clbench import render
@@ -26,7 +26,7 @@ def to_html(contents: Contents) -> str:
     )
     environment.tests["heat"] = lambda body: isinstance(body, Heat)
     environment.filters["tone"] = tone
-    environment.filters["json"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
+    environment.filters["yaml"] = lambda value: yaml.safe_dump(value, sort_keys=False)
     return environment.get_template("page.html").render(
         page=contents,
         suite=contents.suite,

@@ -80,7 +80,7 @@ def axis(values: Sequence[float], unit: str = "") -> Axis:
     if low > 0 and high / low >= LOG_FROM:
         return Axis(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)), True)
     if high - low <= 1e-12 * max(1.0, abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+        low, high = (min(0.0, low), max(0.0, high)) if high else (0.0, 1.0)
     step = _round_step(high - low)
     return Axis(math.floor(low / step) * step, math.ceil(high / step) * step)
 
@@ -123,7 +123,7 @@ def lines(
         series: At least one, with at least one point each.
         title: What is shown, for those who cannot see it.
         x_label: What x is; it stands under the plot.
-        y_label: What y is; it stands above the plot.
+        y_label: What y is; it stands above the plot. Empty where the caption says it.
         y_axis: Has room for every y and every band, see `axis` and `heights`.
         spans: ``(from, to, name)``: parts of x with their names, such as the tasks.
     """
@@ -132,8 +132,8 @@ def lines(
     frame = _Frame(x_axis, y_axis)
     whole = all(x == round(x) for x in xs)
     ticks = [x for x in x_axis.ticks() if not whole or abs(x - round(x)) < 1e-9]
-    scale = ", logarithmic" if y_axis.is_log else ""
-    parts = [frame.grid(ticks, y_axis.ticks()), _text(4, 12, y_label + scale, "axis")]
+    heading = ", ".join(filter(None, [y_label, "logarithmic" if y_axis.is_log else ""]))
+    parts = [frame.grid(ticks, y_axis.ticks()), _text(4, 12, heading, "axis")]
     parts += [frame.span(*span) for span in spans]
     parts += [frame.line(one) for one in series]
     parts += frame.marks(series)

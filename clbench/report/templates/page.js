@@ -10,11 +10,12 @@ theme.addEventListener("click", () => {
 });
 system.addEventListener("change", showTheme);
 const all = () => [...document.querySelectorAll("details")];
-const openAll = () => all().forEach((one) => { one.open = true; });
 unfold.addEventListener("click", () => {
   const fold = all().every((one) => one.open);
   all().forEach((one) => { one.open = !fold; });
 });
-addEventListener("beforeprint", openAll);
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("section > details:not(.sources)").forEach((one) => { one.open = true; });
+});
 theme.hidden = unfold.hidden = false;
 showTheme();
