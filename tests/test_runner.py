@@ -131,12 +131,12 @@ def test_independent_training_starts_afresh_and_fills_the_diagonal_only() -> Non
 def test_a_learner_that_shows_something_of_itself_has_it_kept(
     regime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = _run(toys.config(regime=regime, learner="generated"))
+    before = _run(toys.config(regime=regime))
     monkeypatch.setattr(
-        toys.Generated, "artefacts", lambda self: {"halves": torch.full((2, 3), 0.5)}, raising=False
+        toys.Plain, "artefacts", lambda self: {"halves": torch.full((2, 3), 0.5)}, raising=False
     )
 
-    after = _run(toys.config(regime=regime, learner="generated"))
+    after = _run(toys.config(regime=regime))
 
     assert before.artefacts == {}
     assert after.artefacts == {"halves": ((0.5, 0.5, 0.5),) * 2}
