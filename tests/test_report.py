@@ -316,9 +316,10 @@ def test_a_method_keeps_its_number_and_colour_from_section_to_section(tmp_path: 
 
     (part,) = _gather(suite, Store(tmp_path / "results")).parts
 
-    first, tenth, again = part.shown[0], part.shown[8], part.shown[11]
+    first, tenth, only, again = (part.shown[k] for k in (0, 8, 9, 11))
     assert (first.mark, first.colour, first.dash) == ("2", "var(--k1)", 0)
     assert (tenth.mark, tenth.colour, tenth.dash) == ("10", "var(--k1)", 1)
+    assert (only.line.key, only.mark, only.dash) == ("b/m1", "1", 0)
     assert (again.line.key, again.mark, again.dash) == ("b/m3", "3b", 1)
 
 
@@ -331,6 +332,9 @@ def test_a_reduced_budget_is_said_in_the_title(suite: Suite, store: Store) -> No
     assert "A toy suite: 10 % budget, a quick look" in found.words
     row = found.tables["Results of Task A"][1]
     assert row[1:4] == ["99.00", "70.00", "1"]
+    matrix = found.tables["Accuracy matrices of Task A, Plain 100 %"]
+    assert matrix[3] == ["3", "55.5", "55.5", "99.0"]  # (3 x 70 - 99) / 2
+    assert found.tables["Records of Task A, Plain 100 %"][1][2:4] == [quick.id, "ok"]
 
 
 def test_an_empty_results_folder_gives_a_page_of_missing_rows(suite: Suite, tmp_path: Path) -> None:
