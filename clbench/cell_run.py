@@ -17,6 +17,7 @@ from clbench.params import read
 from clbench.protocols import (
     Batch,
     BatchStream,
+    HasArtefacts,
     Learner,
     LearnerContext,
     MainNet,
@@ -86,6 +87,7 @@ class CellRun:
     curves: list[Curve] = field(init=False, default_factory=list)
     online: Online | None = field(init=False, default=None)
     statistics: dict[str, tuple[float, ...]] = field(init=False, default_factory=dict)
+    artefacts: dict[str, tuple[tuple[float, ...], ...]] = field(init=False, default_factory=dict)
     rows: Rows = field(init=False, default_factory=list)
     done: int = field(init=False, default=0)
     total: int = field(init=False, default=0)
@@ -246,6 +248,14 @@ class CellRun:
                         self._save(step, learner, stream=stream, curve=curve)
         self._report(task_id, curve)
         self.curves.append(curve.curve())
+
+    def keep_artefacts(self, learner: Learner) -> None:
+        """Keep what the learner of all tasks shows of itself, if it shows anything."""
+        if isinstance(learner, HasArtefacts):
+            self.artefacts = {
+                name: tuple(map(tuple, matrix.tolist()))
+                for name, matrix in learner.artefacts().items()
+            }
 
     def save_task_end(self, learner: Learner | None) -> None:
         """Leave a checkpoint at the end of a task; `learner` as in `resume`."""

@@ -216,6 +216,42 @@ def check(
 
 
 @app.command()
+def report(
+    suite: SuiteFile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file (<suite>-report.html).")
+    ] = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    budget: Budget = "1",
+    results: Results = Path("results"),
+) -> None:
+    """Write tables, matrices, curves and configurations of a suite into one HTML file."""
+    from clbench import matrix, session
+
+    try:
+        from clbench.report import contents, page
+    except ModuleNotFoundError as error:
+        raise ClbenchError(
+            f"a report needs {error.name}, which is not installed: pip install 'clbench[report]'"
+        ) from error
+
+    loaded = _load(suite, _registry())
+    plan = session.plan(
+        loaded,
+        only or ("*",),
+        matrix.parse_seeds(seeds) if seeds else None,
+        matrix.parse_budget(budget, loaded),
+        results,
+        force=False,
+    )
+    found = contents.gather(loaded, plan.rows, plan.seeds, session.table(plan), plan.store)
+    path = output or Path(f"{loaded.name}-report.html")
+    page.write(path, page.to_html(found))
+    notices.print(f"wrote {path}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")]) -> None:
     """Check suite files whole, without running anything."""
     from clbench.errors import SuiteError

@@ -70,6 +70,8 @@ class Result(Params):
     """Given for task-free streams, and only for them."""
     statistics: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """Name -> (K,): what the nets and learners tell of themselves after each task."""
+    artefacts: dict[str, tuple[tuple[float, ...], ...]] = Field(default_factory=dict)
+    """Name -> matrix: what the learner shows of itself at the end, such as task embeddings."""
 
 
 class Timing(Params):

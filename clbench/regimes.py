@@ -39,6 +39,7 @@ def _one_by_one(run: CellRun, learner: Learner, stream: Callable[[int], BatchStr
     with run.clock("evaluate"):
         activity.end([run.queries(i) for i in range(K)])
     run.statistics = activity.statistics()
+    run.keep_artefacts(learner)
     return run.rows
 
 
@@ -60,6 +61,7 @@ def joint(run: CellRun, learner: Learner) -> Rows:
     K = len(run.tasks)
     run.resume(None, None)
     run.learn(learner, 0, run.mixed_stream(K), run.total)
+    run.keep_artefacts(learner)
     empty: Rows = [[None] * K for _ in range(K - 1)]
     return [*empty, run.evaluate(learner)]
 
@@ -86,4 +88,5 @@ def task_free(run: CellRun, learner: Learner) -> Rows:
         run.rows.append([None] * K)
         run.save_task_end(learner)
     run.online, run.statistics = keeper.online(), keeper.statistics()
+    run.keep_artefacts(learner)
     return run.rows

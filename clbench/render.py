@@ -27,10 +27,10 @@ _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not compar
 
 def to_rich(table: ResultsTable, width: int) -> RenderableType:
     """For a terminal of `width` columns."""
-    parts: list[RenderableType] = [Text(_title(table), style="bold")]
+    parts: list[RenderableType] = [Text(title(table), style="bold")]
     for section in table.sections:
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
-        columns = _wide_columns(table) if width >= WIDE else _narrow_columns(table)
+        columns = wide_columns(table) if width >= WIDE else _narrow_columns(table)
         grid.add_column(section.heading, overflow="fold", header_style="bold", max_width=46)
         for heading in columns:
             is_text = heading in ("verdict", "status")
@@ -49,7 +49,7 @@ def to_rich(table: ResultsTable, width: int) -> RenderableType:
         excluded = [line for line in section.lines if line not in shown]
         for line in excluded:
             parts.append(Text(f"{line.label}: {line.status}", style="dim"))
-    parts += [Text(""), *(Text(note, style="dim") for note in _notes(table))]
+    parts += [Text(""), *(Text(note, style="dim") for note in notes(table))]
     return Group(*parts)
 
 
@@ -61,7 +61,8 @@ def _coloured(text: str) -> Text:
     return Text(text, style=style)
 
 
-def _title(table: ResultsTable) -> str:
+def title(table: ResultsTable) -> str:
+    """The table's title, with its budget where that is reduced."""
     if table.budget == 1:
         return table.title
     return f"{table.title}: {_percent(table.budget)} budget, a quick look"
@@ -71,7 +72,8 @@ def _percent(budget: float) -> str:
     return f"{100 * budget:g} %"
 
 
-def _notes(table: ResultsTable) -> list[str]:
+def notes(table: ResultsTable) -> list[str]:
+    """What a reader must know of the columns and the verdicts."""
     unit = f" in {table.unit}" if table.unit else ""
     meaning = f"during: mean score{unit} right after learning each task; final: after learning all."
     if table.is_stream:
@@ -108,7 +110,9 @@ def _narrow_columns(table: ResultsTable) -> dict[str, Cell]:
     }
 
 
-def _wide_columns(table: ResultsTable) -> dict[str, Cell]:
+def wide_columns(table: ResultsTable) -> dict[str, Cell]:
+    """Heading -> text of a line, of every column that there is."""
+
     def interval(name: str) -> Cell:
         return lambda line: _interval(line.summaries[name], _decimals(table, name))
 
@@ -206,7 +210,7 @@ def to_markdown(table: ResultsTable) -> str:
             colalign=_alignment(table),
         )
         texts.append(grid)
-    return "\n\n".join([*texts, *_notes(table)]) + "\n"
+    return "\n\n".join([*texts, *notes(table)]) + "\n"
 
 
 def _headings(table: ResultsTable) -> list[str]:
@@ -230,7 +234,7 @@ def _alignment(table: ResultsTable) -> list[str]:
 
 def to_latex(table: ResultsTable) -> str:
     """Tables for LaTeX's booktabs package, one per heading."""
-    texts = [f"% {_title(table)}"]
+    texts = [f"% {title(table)}"]
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
         rows = [[line.label, *_cells(line, table)] for line in lines]

@@ -100,4 +100,5 @@ def _result(run: CellRun) -> Result:
         iterations=run.done,
         online=run.online,
         statistics=run.statistics,
+        artefacts=run.artefacts,
     )

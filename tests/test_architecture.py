@@ -20,7 +20,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
     {"executor", "provenance", "gate", "tables", "checkpoints"},
     {"cell_run", "regimes", "runner", "render", "progress", "executor_contract", "testing"},
-    {"local", "local_pool", "session", "listing", "scaffold", "completion"},
+    {"local", "local_pool", "session", "listing", "scaffold", "completion", "report"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""

@@ -127,6 +127,30 @@ def test_independent_training_starts_afresh_and_fills_the_diagonal_only() -> Non
         assert [j for j, score in enumerate(row) if score is not None] == [i]
 
 
+@pytest.mark.parametrize("regime", ["sequential", "cumulative", "joint"])
+def test_a_learner_that_shows_something_of_itself_has_it_kept(
+    regime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _run(toys.config(regime=regime))
+    monkeypatch.setattr(
+        toys.Plain, "artefacts", lambda self: {"halves": torch.full((2, 3), 0.5)}, raising=False
+    )
+
+    after = _run(toys.config(regime=regime))
+
+    assert before.artefacts == {}
+    assert after.artefacts == {"halves": ((0.5, 0.5, 0.5),) * 2}
+    assert after.R == before.R
+
+
+def test_learners_of_single_tasks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        toys.Generated, "artefacts", lambda self: {"halves": torch.ones(1, 1)}, raising=False
+    )
+
+    assert _run(toys.config(regime="independent", learner="generated")).artefacts == {}
+
+
 def test_cumulative_training_adds_the_data_of_earlier_tasks() -> None:
     _run(toys.config(regime="cumulative"))
 

@@ -22,6 +22,7 @@ and, for task-free streams of single samples, like this::
 from __future__ import annotations
 
 from clbench.protocols.learners import (
+    HasArtefacts,
     HasWeights,
     Learner,
     LearnerContext,
@@ -65,6 +66,7 @@ __all__ = [
     "Context",
     "Distillable",
     "HasActivity",
+    "HasArtefacts",
     "HasSampleGradients",
     "HasStatistics",
     "HasWeights",

@@ -115,3 +115,14 @@ class HasWeights(Protocol):
 
     def gradients(self) -> NamedTensors:
         """The gradient of the last step on its own weights; empty where it has none."""
+
+
+@runtime_checkable
+class HasArtefacts(Protocol):
+    """A learner that has something worth looking at besides its scores."""
+
+    def artefacts(self) -> NamedTensors:
+        """Name -> matrix, detached: a few thousand numbers at most, for they go into the record.
+
+        Asked once, when everything is learnt. ``task_embeddings``, (K, E), is shown as a plane.
+        """

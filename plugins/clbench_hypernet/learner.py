@@ -282,6 +282,10 @@ class ChunkedHypernetwork:
         """Empty: the weights of the main net are generated, not stepped."""
         return {}
 
+    def artefacts(self) -> NamedTensors:
+        """The task embeddings, ``task_embeddings`` (K, E)."""
+        return {"task_embeddings": self._parameters.detached["tasks"]}
+
     def state(self) -> State:
         """Parameters, moments, targets, the generator of subsets, net and regularizers."""
         return {

@@ -202,6 +202,18 @@ def test_a_strong_penalty_keeps_the_weights_of_earlier_tasks() -> None:
     assert drift[10.0] < 0.1 * drift[0.0]
 
 
+def test_task_embeddings_are_shown_as_they_have_been_learnt() -> None:
+    learner = _learner(_params(beta=0.0))
+    before = learner.artefacts()["task_embeddings"].clone()
+    _learn(learner, 1, 3)
+
+    after = learner.artefacts()["task_embeddings"]
+
+    assert after.shape == (4, 3)
+    assert [bool((after[t] != before[t]).any()) for t in range(4)] == [False, True, False, False]
+    assert not after.requires_grad
+
+
 def test_regularizers_that_watch_steps_cannot_serve_generated_weights() -> None:
     si = SynapticIntelligence(SynapticIntelligenceParams(), _net()[0])
 
