@@ -10,7 +10,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-_SECONDS = 120
+_SECONDS = 600  # for one command, on a busy machine
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -38,15 +37,14 @@ def test_the_example_installs_runs_and_passes_its_tests(
     _do(environment, project, "pip install --editable .")
     listed = _do(environment, project, "clbench list learners")
     _do(environment, project, "clbench validate suites/split_mnist.yaml")
-    _do(environment, project, f"clbench run {suite} --budget smoke --seeds 0 --jobs 1")
-    table = _do(environment, project, f"clbench table {suite} --budget smoke --format json")
+    run = _do(environment, project, f"clbench run {suite} --budget smoke --seeds 0 --jobs 1")
     _do(environment, project, "pytest -q")
     _do(environment, project, "ruff check --no-cache . && ruff format --no-cache --check .")
 
     for name in ("a-gem", "er"):
         (line,) = [line for line in listed.splitlines() if line.split()[1:2] == [name]]
         assert "[clbench-agem 0.1.0]" in line
-    assert [row["status"] for row in json.loads(table)] == ["ok"] * 5
+    assert run.count(" seed 0: ok in ") == 5
 
 
 @pytest.mark.parametrize("kind", SKELETONS)
