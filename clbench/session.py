@@ -7,18 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from clbench import checkpoints, matrix, progress, published, tables
 from clbench.errors import ClbenchError, RecordError
-from clbench.executor import Executor, Listener
+from clbench.executor import WORKER_DIED, Executor, Listener
 from clbench.matrix import Cell
-from clbench.params import read
 from clbench.records import Record
-from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -89,22 +86,6 @@ def _has_result(store: Store, cell: Cell) -> bool:
     return record is not None and record.status == "ok"
 
 
-def engine(registry: Registry, name: str, settings: dict[str, Any]) -> Executor:
-    """The executor of a name, with its settings.
-
-    Raises:
-        ClbenchError: There is none, or it does not take these settings.
-    """
-    loaded = registry.find("executor", name).load()
-    try:
-        executor: Executor = loaded(read(loaded.Params, settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ClbenchError(f"executor '{name}', {where}: {first['msg'].lower()}") from error
-    return executor
-
-
 @dataclass(slots=True)
 class _Keeper:
     """Keeps every record, removes checkpoints that nobody needs, then tells the display."""
@@ -130,7 +111,7 @@ class _Keeper:
 
 def _was_cut_off(record: Record) -> bool:
     """Whether the cell can go on from its last checkpoint: its worker was stopped from outside."""
-    died = record.failure is not None and record.failure.type == "ProcessExpired"
+    died = record.failure is not None and record.failure.type == WORKER_DIED
     return died or record.status == "timed-out"
 
 
