@@ -107,7 +107,7 @@ def run_pool(
     started: set[str] = set()
     reports = Reports(folder, listener)
     try:
-        with _interrupts_held():  # the pool's threads, and so its workers, keep holding them
+        with _signals_held():  # the pool's threads, and so its workers, keep holding them
             for cell in cells:
                 future = pool.schedule(_work, args=(work, cell, folder), timeout=timeout)
                 pending[future] = cell
@@ -136,15 +136,16 @@ def run_pool(
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
+def _signals_held() -> Iterator[None]:
     """Hold Ctrl-C back for a while; threads and processes begun meanwhile never get it.
 
-    So a worker that is still starting prints no traceback of its own.
+    So a worker that is still starting prints no traceback of its own. The same goes for the signal
+    by which batch systems announce the time limit, to all processes of a job.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR2})
     try:
         yield
     finally:
@@ -193,4 +194,4 @@ def _die_with(parent: int) -> None:
 
 
 def _work(work: Work, cell: Cell, folder: Path) -> Record:
-    return work(cell, reporter(folder, cell))
+    return work(cell, reporter(folder))

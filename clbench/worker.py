@@ -56,17 +56,21 @@ def _plugins() -> Registry:
     return Registry.discover()
 
 
-def reporter(folder: Path, cell: Cell) -> Callable[[Progress], None]:
-    """What tells a parent that reads `folder` of the progress of a cell."""
-    path = folder / f"{cell.config.id}.json"
+def reporter(folder: Path) -> Callable[[Progress], None]:
+    """What tells a parent that reads `folder` of the progress of cells."""
 
     def report(progress: Progress) -> None:
-        temporary = path.with_suffix(".tmp")
         with contextlib.suppress(OSError):  # the parent is gone, or its disk is full
-            temporary.write_text(json.dumps(asdict(progress)))
-            temporary.replace(path)
+            write_whole(folder / f"{progress.cell_id}.json", json.dumps(asdict(progress)))
 
     return report
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that only this process writes, so that a reader never finds a part of it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 # in the parent

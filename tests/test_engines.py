@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from clbench.engines import engine, read_options
 from clbench.errors import ClbenchError
@@ -24,7 +24,7 @@ class FarParams(Params):
     num_gpus: PositiveFloat = 1.0
     account: str | None = None
     requeue: bool = True
-    sbatch: dict[str, str] = {}
+    sbatch: dict[str, str] = Field(default_factory=dict)
 
 
 class Far:
