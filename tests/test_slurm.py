@@ -6,77 +6,23 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from engine_runs import Told, alone, cells
 
 from clbench.checkpoints import cache_folder
 from clbench.engines import engine
 from clbench.errors import ClbenchError
 from clbench.executor import Previewing, Progress
-from clbench.matrix import Cell, expand
-from clbench.records import Record, Result
 from clbench.registry import Registry
-from clbench.runner import run
-from clbench.suite import load
-
-SUITE = """\
-suite: tiny
-scenario: task-il
-seeds: [0, 1, 2]
-defaults:
-  model: {name: elman, hidden_size: 8}
-  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
-methods:
-  si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
-"""
-
-
-class Told:
-    """What a listener is told; `when` is called with each report."""
-
-    def __init__(self, when: Callable[[Progress], None] | None = None) -> None:
-        self.begun: list[str] = []
-        self.reports: list[Progress] = []
-        self.records: dict[str, Record] = {}
-        self._when = when
-
-    def started(self, cell: Cell) -> None:
-        self.begun.append(cell.config.id)
-
-    def progressed(self, progress: Progress) -> None:
-        self.reports.append(progress)
-        if self._when:
-            self._when(progress)
-
-    def finished(self, cell: Cell, record: Record) -> None:
-        assert cell.config.id not in self.records
-        self.records[cell.config.id] = record
 
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
     return Registry.discover()
-
-
-@pytest.fixture
-def cells(registry: Registry, tmp_path: Path) -> Callable[[int], tuple[Cell, ...]]:
-    def make(iterations: int) -> tuple[Cell, ...]:
-        path = tmp_path / "tiny.yaml"
-        path.write_text(SUITE.replace("iterations: 10", f"iterations: {iterations}"))
-        return expand(load(path, registry))
-
-    return make
-
-
-def _alone(cell: Cell, registry: Registry) -> Result:
-    result, _ = run(cell.config, registry, lambda progress: None)
-    return result
 
 
 def _slurm(registry: Registry, folder: Path, **options: str) -> Any:
@@ -90,9 +36,7 @@ def _jobs() -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
-def test_the_script_that_would_be_sent_is_shown_whole(
-    registry: Registry, cells: Callable[[int], tuple[Cell, ...]], tmp_path: Path
-) -> None:
+def test_the_script_that_would_be_sent_is_shown_whole(registry: Registry, tmp_path: Path) -> None:
     options = {
         "cluster": "slurm",
         "partition": "gpu",
@@ -109,7 +53,7 @@ def test_the_script_that_would_be_sent_is_shown_whole(
     slurm = engine(registry, "slurm", {"folder": str(tmp_path / "shared")} | options)
     assert isinstance(slurm, Previewing)
 
-    shown = slurm.preview(cells(10))
+    shown = slurm.preview(cells(registry, tmp_path, 10))
 
     run = tmp_path / "shared" / "RUN"
     assert shown == (
@@ -145,9 +89,9 @@ def test_the_script_that_would_be_sent_is_shown_whole(
 
 
 def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
-    registry: Registry, cells: Callable[[int], tuple[Cell, ...]], tmp_path: Path
+    registry: Registry, tmp_path: Path
 ) -> None:
-    asked, told = cells(10), Told()
+    asked, told = cells(registry, tmp_path, 10), Told()
 
     slurm = _slurm(registry, tmp_path / "shared", cells_per_job="2", cpus="2")
     slurm.execute(asked, told, lambda: False)
@@ -155,16 +99,16 @@ def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
     assert sorted(told.begun) == sorted(cell.config.id for cell in asked)
     assert {p.cell_id for p in told.reports} <= set(told.begun)
     assert [told.records[cell.config.id].result for cell in asked] == [
-        _alone(cell, registry) for cell in asked
+        alone(cell, registry) for cell in asked
     ]
     assert list((tmp_path / "shared").iterdir()) == []
 
 
 @pytest.mark.slow
 def test_a_job_that_is_announced_its_end_is_requeued_and_goes_on(
-    registry: Registry, cells: Callable[[int], tuple[Cell, ...]], tmp_path: Path
+    registry: Registry, tmp_path: Path
 ) -> None:
-    cell = cells(800)[0]
+    cell = cells(registry, tmp_path, 800)[0]
     announced: list[int] = []
 
     def announce(progress: Progress) -> None:
@@ -181,7 +125,7 @@ def test_a_job_that_is_announced_its_end_is_requeued_and_goes_on(
 
     record = told.records[cell.config.id]
     assert announced
-    assert record.result == _alone(cell, registry)
+    assert record.result == alone(cell, registry)
     after = [progress.done for progress in told.reports[announced[0] :]]
     assert min(after) > 100  # not from the beginning
     assert record.provenance is not None
@@ -190,9 +134,10 @@ def test_a_job_that_is_announced_its_end_is_requeued_and_goes_on(
 
 @pytest.mark.slow
 def test_killed_workers_and_killed_jobs_become_records_and_the_others_go_on(
-    registry: Registry, cells: Callable[[int], tuple[Cell, ...]], tmp_path: Path
+    registry: Registry, tmp_path: Path
 ) -> None:
-    first, second, third = cells(400)
+    first, second, _ = cells(registry, tmp_path, 1_000_000)
+    third = cells(registry, tmp_path, 10)[2]
     killed: list[str] = []
 
     def kill(progress: Progress) -> None:
@@ -222,7 +167,7 @@ def test_killed_workers_and_killed_jobs_become_records_and_the_others_go_on(
         "memory"
     )
     assert job.failure.message.endswith("ended too early (UncompletedJobError)")
-    assert told.records[third.config.id].result == _alone(third, registry)
+    assert told.records[third.config.id].result == alone(third, registry)
     assert len(list((tmp_path / "shared").iterdir())) == 1  # with what the jobs printed
 
 
@@ -237,13 +182,13 @@ def _job_of(cell_id: str, folder: Path) -> psutil.Process:
     raise AssertionError(f"no job runs {cell_id}")
 
 
-def test_stopping_ends_the_jobs(
-    registry: Registry, cells: Callable[[int], tuple[Cell, ...]], tmp_path: Path
-) -> None:
+def test_stopping_ends_the_jobs(registry: Registry, tmp_path: Path) -> None:
     stop = threading.Event()
     told = Told(lambda progress: stop.set())
 
-    _slurm(registry, tmp_path / "shared").execute(cells(100_000)[:1], told, stop.is_set)
+    _slurm(registry, tmp_path / "shared").execute(
+        cells(registry, tmp_path, 100_000)[:1], told, stop.is_set
+    )
 
     assert stop.is_set()
     assert told.records == {}
@@ -252,7 +197,6 @@ def test_stopping_ends_the_jobs(
 
 def test_where_there_is_no_slurm_or_no_submitit_it_says_so(
     registry: Registry,
-    cells: Callable[[int], tuple[Cell, ...]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -260,10 +204,10 @@ def test_where_there_is_no_slurm_or_no_submitit_it_says_so(
     slurm = _slurm(registry, tmp_path / "shared", cluster="slurm")
 
     with pytest.raises(ClbenchError) as no_slurm:
-        slurm.execute(cells(10), Told(), lambda: False)
+        slurm.execute(cells(registry, tmp_path, 10), Told(), lambda: False)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ClbenchError) as no_submitit:
-        slurm.execute(cells(10), Told(), lambda: False)
+        slurm.execute(cells(registry, tmp_path, 10), Told(), lambda: False)
 
     assert str(no_slurm.value) == (
         "executor 'slurm': there is no srun here, so this is no node of a Slurm cluster\n"
