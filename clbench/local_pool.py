@@ -27,6 +27,7 @@ from typing import ClassVar
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from pydantic import PositiveFloat, PositiveInt
 
+from clbench.errors import ClbenchError
 from clbench.executor import Listener, Progress
 from clbench.matrix import Cell
 from clbench.params import Params
@@ -71,9 +72,17 @@ class LocalExecutor:
     def execute(
         self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
-        """Run every cell; see `clbench.executor.Executor`."""
+        """Run every cell; see `clbench.executor.Executor`.
+
+        Raises:
+            ClbenchError: There is no folder for temporary files, or no room in it.
+        """
         jobs = min(self._jobs, len(cells)) or 1
-        with tempfile.TemporaryDirectory(prefix="clbench-") as name:
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="clbench-")
+        except OSError as error:
+            raise ClbenchError(f"no place for temporary files: {error.strerror}") from error
+        with folder as name:
             run_pool(cells, listener, should_stop, self._work, jobs, self._timeout, Path(name))
 
 

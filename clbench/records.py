@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from clbench.config import CellConfig, digest
@@ -89,6 +89,12 @@ class Failure(Params):
     type: str
     message: str
     traceback: str
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _writable(cls, text: Any) -> Any:
+        """Half characters, as of file names that are not UTF-8, cannot be written."""
+        return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
 class Provenance(Params):

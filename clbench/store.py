@@ -60,6 +60,19 @@ class Store:
             raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
         return path
 
+    def prepare(self) -> None:
+        """Make the folder, and see whether it can be written to, before hours of work.
+
+        Raises:
+            ClbenchError: It cannot.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise ClbenchError(f"cannot write {self._folder}: {error.strerror}") from error
+
     def scan(self) -> tuple[tuple[Record, ...], tuple[RecordError, ...]]:
         """All records, and the errors of those that are damaged."""
         records, errors = [], []
