@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig, Choice
-from clbench.curves import CurveKeeper
+from clbench.curves import CurveKeeper, DivergedError
 from clbench.executor import Progress
 from clbench.mixing import MixedStream
 from clbench.params import read
@@ -173,8 +174,14 @@ class CellRun:
         total, scored = 0.0, 0
         for batch in self.tests[task_id]:
             query = Query(inputs=batch.inputs, task_id=told, window=batch.window)
-            tally = self.family.objective.tally(learner.predict(query), batch)
+            outputs = learner.predict(query)
+            tally = self.family.objective.tally(outputs, batch)
             total, scored = total + tally.total, scored + tally.scored
+            if outputs.isnan().any() or not math.isfinite(total):
+                raise DivergedError(
+                    f"an output on the test set of task {task_id} is infinite or not a number "
+                    f"by training step {self.done}"
+                )
         return total / scored if scored else None
 
     def queries(self, task_id: int) -> list[Query]:

@@ -186,7 +186,7 @@ class Checker:
             else:
                 place = node.at((*loc, "name") if kind == "union_tag_invalid" else loc)
                 key = (place.line, place.where)
-                expected.setdefault(key, (place, []))[1].append(_expectation(one))
+                expected.setdefault(key, (place, []))[1].append(expectation(one))
         for place, texts in expected.values():
             wanted = either(list(dict.fromkeys(texts)))
             names = re.findall("'([^']+)'", wanted)
@@ -197,8 +197,8 @@ class Checker:
 _WHAT: dict[Kind, str] = {"task": "task family"}  # the others are called as they are
 
 
-def _expectation(error: Any) -> str:
-    """What pydantic expected, as words."""
+def expectation(error: Any) -> str:
+    """What one of pydantic's errors expected, as words: ``a whole number``."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         words = {
@@ -208,6 +208,8 @@ def _expectation(error: Any) -> str:
             "less_than_equal": ("at most", "le"),
         }[kind]
         return f"a number {words[0]} {context[words[1]]}"
+    if kind == "finite_number":
+        return "a finite number"
     if kind.startswith("int"):
         return "a whole number"
     if kind.startswith("float"):

@@ -20,6 +20,8 @@ from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 
 if TYPE_CHECKING:
+    from clbench.executor import Executor
+    from clbench.session import Plan
     from clbench.suite import Suite
     from clbench.tables import ResultsTable
 
@@ -90,6 +92,10 @@ def run(
             "--executor", help="Engine that runs cells.", autocompletion=completion.executors
         ),
     ] = "local",
+    options: Annotated[
+        list[str] | None,
+        typer.Option("-x", metavar="KEY=VALUE", help="Parameter of the executor; repeatable."),
+    ] = None,
     budget: Budget = "1",
     results: Results = Path("results"),
     timeout: Annotated[
@@ -110,9 +116,11 @@ def run(
     ] = False,
 ) -> None:
     """Run the cells of suites that have no record yet, and print the table."""
-    from clbench import matrix, session
+    from clbench import engines, matrix, session
 
     registry = _registry()
+    given = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
+    engine = engines.engine(registry, executor, engines.read_options(options or (), given))
     loaded = [_load(path, registry) for path in suites]
     plans = [
         session.plan(
@@ -128,9 +136,8 @@ def run(
     if dry_run:
         for plan in plans:
             out.print(session.describe(plan))
+            _print_preview(plan, engine)
         return
-    settings = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
-    engine = session.engine(registry, executor, {k: v for k, v in settings.items() if v})
     good = True
     for plan in plans:
         try:
@@ -389,6 +396,13 @@ def _load(path: Path, registry: Registry) -> Suite:
     from clbench.suite import load
 
     return load(path, registry)
+
+
+def _print_preview(plan: Plan, engine: Executor) -> None:
+    from clbench.executor import Previewing
+
+    if isinstance(engine, Previewing) and plan.todo:
+        sys.stdout.write(f"\n{engine.preview(plan.todo)}\n")
 
 
 def _print_table(found: ResultsTable, format: str) -> None:

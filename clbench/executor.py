@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from clbench.matrix import Cell
 from clbench.params import Params
 from clbench.records import Record
+
+WORKER_DIED = "ProcessExpired"
+"""Type of the failure of a cell whose worker was ended from outside: it can go on another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,11 @@ class Executor(Protocol):
         When `should_stop` turns true, no further cell is begun and running ones are ended
         without a record. Keyboard interrupts end all workers before they are raised on.
         """
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """An executor that can say beforehand what it would send elsewhere."""
+
+    def preview(self, cells: Sequence[Cell]) -> str:
+        """What running these cells would send, as text for ``--dry-run``."""

@@ -9,13 +9,15 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Params(BaseModel):
-    """Frozen parameters in which an unknown key or a wrong type is an error.
+    """Frozen parameters in which an unknown key, a wrong type or a NaN is an error.
 
     Subclasses document each field with ``Field(description=...)`` and its unit. Use `read` to
     make one from the values of a file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 P = TypeVar("P", bound=BaseModel)

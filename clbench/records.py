@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import from_json
 
 from clbench.config import CellConfig, digest
 from clbench.errors import RecordError
@@ -91,6 +92,12 @@ class Failure(Params):
     message: str
     traceback: str
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _writable(cls, text: Any) -> Any:
+        """Half characters, as of file names that are not UTF-8, cannot be written."""
+        return text.encode(errors="replace").decode() if isinstance(text, str) else text
+
 
 class Provenance(Params):
     """Where and with what a record was made; never part of its identity."""
@@ -137,6 +144,13 @@ class Record(Params):
         return self.config.id
 
 
+class _Stored(Record):
+    """A record with what a file adds to it; checked as it stands, as a thousand files are read."""
+
+    stored_id: str = Field(alias="id")
+    checksum: str
+
+
 def to_text(record: Record) -> str:
     """The content of a record file: indented JSON with the id and a checksum."""
     values: dict[str, Any] = {"id": record.id, **record.model_dump(mode="json")}
@@ -151,8 +165,8 @@ def from_text(text: str, path: Path) -> Record:
         RecordError: The file is truncated, was changed by hand, or is of another format.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        values = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
         raise RecordError(path, f"not JSON, perhaps truncated ({error})") from error
     if not isinstance(values, dict):
         raise RecordError(path, "expected a record, found something else")
@@ -162,15 +176,16 @@ def from_text(text: str, path: Path) -> Record:
     checksum = values.pop("checksum", None)
     if checksum != digest(values):
         raise RecordError(path, "its checksum does not fit: damaged, or edited by hand")
-    cell_id = values.pop("id", None)
     try:
-        record = Record.model_validate_json(json.dumps(values), strict=True)
+        stored = _Stored.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RecordError(path, f"{where}: {first['msg'].lower()}") from error
-    if cell_id != record.id:
-        raise RecordError(path, f"its id {cell_id} is not that of its configuration, {record.id}")
+    record = Record.model_construct(**{name: getattr(stored, name) for name in Record.model_fields})
+    if stored.stored_id != record.id:
+        what = f"its id {stored.stored_id} is not that of its configuration, {record.id}"
+        raise RecordError(path, what)
     if path.stem != record.id:
         raise RecordError(path, f"the file name is not the id of the record, {record.id}")
     return record

@@ -7,18 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clbench import checkpoints, matrix, progress, published, tables
+from clbench import checkpoints, claims, matrix, progress, published, tables
 from clbench.errors import ClbenchError, RecordError
-from clbench.executor import Executor, Listener
+from clbench.executor import WORKER_DIED, Executor, Listener
 from clbench.matrix import Cell
-from clbench.params import read
 from clbench.records import Record
-from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -89,22 +86,6 @@ def _has_result(store: Store, cell: Cell) -> bool:
     return record is not None and record.status == "ok"
 
 
-def engine(registry: Registry, name: str, settings: dict[str, Any]) -> Executor:
-    """The executor of a name, with its settings.
-
-    Raises:
-        ClbenchError: There is none, or it does not take these settings.
-    """
-    loaded = registry.find("executor", name).load()
-    try:
-        executor: Executor = loaded(read(loaded.Params, settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ClbenchError(f"executor '{name}', {where}: {first['msg'].lower()}") from error
-    return executor
-
-
 @dataclass(slots=True)
 class _Keeper:
     """Keeps every record, removes checkpoints that nobody needs, then tells the display."""
@@ -120,7 +101,12 @@ class _Keeper:
         self.display.progressed(report)
 
     def finished(self, cell: Cell, record: Record) -> None:
-        self.store.put(record)
+        try:
+            self.store.put(record)
+        except ClbenchError as error:
+            what = f"{cell.row} seed {cell.config.seed} has ended and its record cannot be kept"
+            rest = "its last checkpoint is: the same command goes on from there"
+            raise ClbenchError(f"{error}\n    {what};\n    {rest}") from error
         if not _was_cut_off(record):
             checkpoints.forget(record.id)
         if record.status not in ("ok", "skipped"):
@@ -130,23 +116,45 @@ class _Keeper:
 
 def _was_cut_off(record: Record) -> bool:
     """Whether the cell can go on from its last checkpoint: its worker was stopped from outside."""
-    died = record.failure is not None and record.failure.type == "ProcessExpired"
+    died = record.failure is not None and record.failure.type == WORKER_DIED
     return died or record.status == "timed-out"
 
 
 def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> bool:
-    """Run what has to run; whether no cell failed."""
+    """Run what has to run, and no other process is running; whether no cell failed.
+
+    Raises:
+        ClbenchError: The results folder cannot be written to, or the engine cannot run.
+    """
     old = len(plan.cells) - len(plan.todo)
     if old:
         console.print(f"{old} of {len(plan.cells)} cells have a record already")
     if not plan.todo:
         return True
+    plan.store.prepare()
+    with claims.claim(plan.store.root, [cell.config.id for cell in plan.todo]) as mine:
+        # what another run has finished since the plan was made is claimed by nobody
+        todo = [
+            cell
+            for cell in plan.todo
+            if cell.config.id in mine and (plan.force or not _has_result(plan.store, cell))
+        ]
+        if len(mine) < len(plan.todo):
+            others = len(plan.todo) - len(mine)
+            console.print(f"{others} cells are being run by another process and left to it")
+        return not todo or _execute(plan, todo, engine, console, fail_fast)
+
+
+def _execute(
+    plan: Plan, todo: Sequence[Cell], engine: Executor, console: Console, fail_fast: bool
+) -> bool:
+    """Run cells; whether none failed."""
     if plan.force:
-        for cell in plan.todo:
+        for cell in todo:
             checkpoints.forget(cell.config.id)
-    with progress.listener(console, len(plan.todo)) as display:
+    with progress.listener(console, len(todo)) as display:
         keeper = _Keeper(plan.store, display)
-        engine.execute(plan.todo, keeper, lambda: fail_fast and bool(keeper.failed))
+        engine.execute(todo, keeper, lambda: fail_fast and bool(keeper.failed))
     if keeper.failed:
         rows = ", ".join(f"{cell.row} seed {cell.config.seed}" for cell in keeper.failed)
         console.print(Text(f"failed: {rows}", style="red"), soft_wrap=True)

@@ -15,12 +15,13 @@ class Store:
     """Records under ``<root>/records/<id>.json``.
 
     Several processes may write at once: a record appears whole, under a name of its own, or not at
-    all.
+    all. Within one, a record that was read is kept for as long as its file stays the same.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folder = root / "records"
+        self._found: dict[Path, tuple[tuple[int, int, int], Record]] = {}
 
     def path(self, cell_id: str) -> Path:
         """Where the record of a cell is kept."""
@@ -33,7 +34,13 @@ class Store:
             RecordError: There is one, and it is damaged.
         """
         path = self.path(config.id)
-        return _read(path) if path.exists() else None
+        state = _state(path)
+        if state is None:
+            return None
+        known = self._found.get(path)
+        if known is None or known[0] != state:
+            known = self._found[path] = (state, _read(path))
+        return known[1]
 
     def put(self, record: Record) -> Path:
         """Keep a record, in place of an older one of the same cell.
@@ -53,12 +60,27 @@ class Store:
             raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
         return path
 
+    def prepare(self) -> None:
+        """Make the folder, and see whether it can be written to, before hours of work.
+
+        Raises:
+            ClbenchError: It cannot.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise ClbenchError(f"cannot write {self._folder}: {error.strerror}") from error
+
     def scan(self) -> tuple[tuple[Record, ...], tuple[RecordError, ...]]:
         """All records, and the errors of those that are damaged."""
         records, errors = [], []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                records.append(_read(path))
+                known = self._found.get(path)
+                is_known = known is not None and known[0] == _state(path)
+                records.append(known[1] if known and is_known else _read(path))
             except RecordError as error:
                 errors.append(error)
         return tuple(records), tuple(errors)
@@ -80,6 +102,17 @@ def _read(path: Path) -> Record:
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(path, f"cannot be read: {error}") from error
     return from_text(text, path)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells one state of a file from another; None where there is no file."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RecordError(path, f"cannot be read: {error}") from error
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _is_ok(path: Path) -> bool:

@@ -106,11 +106,15 @@ def collect(
         RecordError: A record that counts is damaged.
     """
     wanted = set(suite.seeds if seeds is None else seeds)
-    stale = _answered_questions(store)
+    found = [
+        (row, _records(row, store, budget, wanted))
+        for row in (suite.rows if rows is None else rows)
+    ]
+    is_missing = any(record is None for _, records in found for record in records.values())
+    stale = _answered_questions(store) if is_missing else {}
     sections: dict[str, list[Line]] = {}
     units: dict[tuple[str, str], None] = {}
-    for row in suite.rows if rows is None else rows:
-        records = _records(row, store, budget, wanted)
+    for row, records in found:
         good = [record for record in records.values() if record and record.result]
         for record in good:
             assert record.result is not None  # good records have one

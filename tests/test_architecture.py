@@ -19,8 +19,9 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
     {"executor", "provenance", "gate", "tables", "checkpoints"},
-    {"cell_run", "regimes", "runner", "render", "progress", "executor_contract", "testing"},
-    {"local", "local_pool", "session", "listing", "scaffold", "completion", "report"},
+    {"cell_run", "regimes", "runner", "render", "progress", "claims"},
+    {"executor_contract", "testing", "local", "worker", "local_pool", "engines", "session"},
+    {"listing", "scaffold", "completion", "report"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""
@@ -79,8 +80,10 @@ def test_the_harness_imports_no_method_and_no_task() -> None:
 
 def test_plugins_do_not_import_the_command_line_or_the_engine() -> None:
     allowed = set().union(*STAGES[:6]) | {"executor"}
+    engines = {"worker", "local_pool", "checkpoints"}  # what engines are made of
     for path in sorted((ROOT / "plugins").rglob("*.py")):
-        assert _imports(path) <= allowed, path
+        is_engine = path.parent.name in ("clbench_ray", "clbench_slurm")
+        assert _imports(path) <= (allowed | engines if is_engine else allowed), path
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -324,6 +326,42 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> 
     (found,), _ = Store(tmp_path / "killed").scan()
     assert found.result == expected.result
     assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []  # nothing is left behind
+
+
+@pytest.mark.slow
+def test_every_method_of_the_guard_survives_kills_at_random_moments(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("clbench")), "run"]
+    command += [str(ROOT / "suites" / "guard.yaml"), "--budget", "0.06", "--jobs", "2"]
+    command += ["--checkpoint-seconds", "0.1", "--results"]
+    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    subprocess.run([*command, str(alone)], env=environment, capture_output=True, check=True)
+    expected = {record.id: record.result for record in Store(alone).scan()[0]}
+    seconds = random.Random()  # another run, other moments
+
+    resumed = 0
+    for _ in range(8):
+        process = subprocess.Popen(
+            [*command, str(killed)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds.uniform(4.0, 7.0))
+        family = (
+            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        )
+        for one in [*family, process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
+        process.wait()
+        resumed += bool(_mark(tmp_path / "cache"))
+    last = subprocess.run([*command, str(killed)], env=environment, capture_output=True)
+
+    assert last.returncode == 0, last.stderr
+    assert resumed > 0
+    assert {record.id: record.result for record in Store(killed).scan()[0]} == expected
 
 
 def _mark(cache: Path) -> list[int]:

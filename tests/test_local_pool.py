@@ -41,6 +41,10 @@ def misbehave(cell: Cell, report: Callable[[Progress], None]) -> Record:
     row = cell.row
     if row == "raises":
         raise ValueError("on purpose")
+    if row == "raises-what-cannot-be-sent":
+        raise type("Odd", (Exception,), {"__reduce__": lambda self: 1 / 0})("odd \udcff")
+    if row == "interrupts":
+        raise KeyboardInterrupt
     if row == "exits":
         sys.exit(3)
     if row == "dies":
@@ -77,11 +81,13 @@ def _workers_find_the_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_cell_ends_in_one_record_whatever_happens_to_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["good", "raises", "exits", "dies", "is-killed", "prints", "hangs", "also-good"]
+    odd = ["raises-what-cannot-be-sent", "interrupts"]
+    rows = [*odd, "good", "raises", "exits", "dies", "is-killed", "prints", "hangs", "also-good"]
 
     found = _run(rows, tmp_path, timeout=5.0).records
 
-    assert {row: record.status for row, record in found.items()} == {
+    assert {row: found[row].status for row in odd} == dict.fromkeys(odd, "failed")
+    assert {row: record.status for row, record in found.items() if row not in odd} == {
         "good": "ok",
         "raises": "failed",
         "exits": "failed",

@@ -213,6 +213,33 @@ def test_a_diverged_loss_is_an_error_that_names_the_steps() -> None:
         _run(toys.config("echoes", training=training))
 
 
+def test_a_net_that_diverges_with_its_last_step_is_an_error_too() -> None:
+    training = Training(iterations=1, batch_size=8, learning_rate=3e38, optimizer=Sgd())
+
+    with pytest.raises(DivergedError) as caught:
+        _run(toys.config("echoes", training=training))
+
+    assert str(caught.value) == (
+        "an output on the test set of task 0 is infinite or not a number by training step 1"
+    )
+
+
+def test_outputs_that_are_no_numbers_are_no_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = toys.Plain.predict
+
+    def predict(self: toys.Plain, query: Query) -> torch.Tensor:
+        outputs = really(self, query)
+        return outputs if len(_ids("observe")) <= 20 else outputs * torch.nan
+
+    monkeypatch.setattr(toys.Plain, "predict", predict)
+    with pytest.raises(DivergedError) as caught:
+        _run(toys.config())
+
+    assert str(caught.value) == (
+        "an output on the test set of task 0 is infinite or not a number by training step 40"
+    )
+
+
 def test_what_fails_inside_a_cell_becomes_a_failed_record_with_its_traceback() -> None:
     config = toys.config(learner="nobody")
 

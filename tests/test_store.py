@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.errors import ClbenchError, RecordError
-from clbench.records import from_text, to_text
+from clbench.records import Record, from_text, to_text
 from clbench.store import Store
+from clbench.suite import Row, Suite
 
 
 @pytest.fixture
@@ -165,3 +166,48 @@ def test_two_processes_can_write_the_same_records_at_once(store: Store) -> None:
     assert [worker.returncode for worker in workers] == [0, 0]
     assert len(store.scan()[0]) == 10
     assert len(list((store.root / "records").iterdir())) == 10
+
+
+def test_a_record_is_read_once_and_again_when_its_file_was_replaced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clbench import store as module
+
+    store.put(records.good(last=10.0))
+    read: list[Path] = []
+    really = module._read
+
+    def counted(path: Path) -> Record:
+        read.append(path)
+        return really(path)
+
+    monkeypatch.setattr(module, "_read", counted)
+
+    first, second = store.find(toys.config()), store.find(toys.config())
+    assert store.scan()[0] == (first,)
+    store.put(records.good(last=20.0))  # as another process would: a new file
+    third = store.find(toys.config())
+
+    assert first is second
+    assert third == records.good(last=20.0)
+    assert len(read) == 2
+
+
+def test_a_table_without_gaps_reads_no_other_records(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clbench import tables
+
+    monkeypatch.setattr(Store, "scan", None)  # would be called in vain
+    suite = _suite_of(store)
+
+    (section,) = tables.collect(suite, store, None).sections
+
+    assert [line.status for line in section.lines] == ["ok"]
+
+
+def _suite_of(store: Store) -> Suite:
+    """A suite of one cell, which has a record."""
+    row = Row("task", "method", "task", "method", (toys.config(),), None, ())
+    store.put(records.good())
+    return Suite(Path("toy.yaml"), "toy", "", "", "", None, (toys.config().seed,), {}, (row,))

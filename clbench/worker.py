@@ -1,0 +1,124 @@
+"""What executors share: running a cell in a worker process, and what the parent makes of it.
+
+Progress goes through small files which a worker replaces and the parent reads, where both see the
+same folder. A worker killed in the middle of a report leaves the last whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from clbench.executor import WORKER_DIED, Listener, Progress
+from clbench.matrix import Cell
+from clbench.records import Failure, Record
+from clbench.registry import Registry
+
+LOG_CHARACTERS = 2000
+"""How much of a dead worker's output goes into its record."""
+
+
+# in the worker
+
+
+def use_one_thread() -> None:
+    """Let libraries that are imported from now on compute with one thread."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def run_here(cell: Cell, report: Callable[[Progress], None], checkpoint_seconds: float) -> Record:
+    """Run a cell with the plugins of this process, on one thread, from its last checkpoint.
+
+    Args:
+        cell: What to run.
+        report: Told of the progress.
+        checkpoint_seconds: Time between two checkpoints.
+    """
+    import torch  # here, not at the top: the parent needs none
+
+    from clbench import provenance
+    from clbench.checkpoints import Checkpoints
+    from clbench.runner import run_cell
+
+    torch.set_num_threads(1)
+    checkpoints = Checkpoints(cell.config.id, provenance.program(), checkpoint_seconds)
+    return run_cell(cell, _plugins(), report, checkpoints)
+
+
+@cache
+def _plugins() -> Registry:
+    return Registry.discover()
+
+
+def reporter(folder: Path) -> Callable[[Progress], None]:
+    """What tells a parent that reads `folder` of the progress of cells."""
+
+    def report(progress: Progress) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone, or its disk is full
+            write_whole(folder / f"{progress.cell_id}.json", json.dumps(asdict(progress)))
+
+    return report
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that only this process writes, so that a reader never finds a part of it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+# in the parent
+
+
+class Reports:
+    """Reads what workers tell of their progress.
+
+    Args:
+        folder: Where `reporter` writes.
+        listener: Told of every report that is new.
+    """
+
+    def __init__(self, folder: Path, listener: Listener) -> None:
+        self._folder, self._listener = folder, listener
+        self._seen: dict[str, str] = {}
+
+    def pass_on(self, cell: Cell) -> None:
+        """Tell the listener of the last report of a cell, if there is a new one."""
+        cell_id = cell.config.id
+        with contextlib.suppress(FileNotFoundError):
+            text = (self._folder / f"{cell_id}.json").read_text()
+            if self._seen.get(cell_id) != text:
+                self._seen[cell_id] = text
+                self._listener.progressed(Progress(**json.loads(text)))
+
+
+def timed_out(cell: Cell) -> Record:
+    """The record of a cell that took longer than it may."""
+    failure = Failure(type="TimeoutError", message="the time limit was reached", traceback="")
+    return Record(status="timed-out", config=cell.config, failure=failure)
+
+
+def died(cell: Cell, message: str, log: str, *, is_out_of_memory: bool = False) -> Record:
+    """The record of a cell whose worker did not live to make one.
+
+    Args:
+        cell: Which one.
+        message: What is known of the end.
+        log: What the worker printed; the end of it is kept.
+        is_out_of_memory: Whether it was ended for want of memory.
+    """
+    failure = Failure(type=WORKER_DIED, message=message, traceback=log[-LOG_CHARACTERS:])
+    status = "out-of-memory" if is_out_of_memory else "failed"
+    return Record.model_validate({"status": status, "config": cell.config, "failure": failure})
+
+
+def raised(cell: Cell, error: BaseException, traceback: str) -> Record:
+    """The record of a cell whose worker raised instead of making one."""
+    failure = Failure(type=type(error).__name__, message=str(error), traceback=traceback)
+    return Record(status="failed", config=cell.config, failure=failure)

@@ -1,0 +1,159 @@
+"""The Ray executor, on three nodes of one machine: the parent's, and two that run cells."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from engine_runs import Told, alone, cells
+
+from clbench.engines import engine
+from clbench.errors import ClbenchError
+from clbench.executor import Progress
+from clbench.registry import Registry
+
+SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+QUICK = {  # a dead node is noticed in seconds
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.discover()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[tuple[Any, list[Any]]]:
+    """The cluster, and its nodes of one core each."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own modules
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        import ray
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "_system_config": QUICK, **SMALL}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        workers = [cluster.add_node(num_cpus=1, **SMALL) for _ in range(2)]
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster, workers
+        ray.shutdown()
+        cluster.shutdown()
+
+
+ray_test = pytest.mark.filterwarnings("ignore")
+
+
+def _ray(registry: Registry, **options: str) -> Any:
+    return engine(registry, "ray", options)
+
+
+@pytest.mark.slow
+@ray_test
+def test_what_happens_to_a_cell_stays_with_it(
+    registry: Registry, tmp_path: Path, nodes: tuple[Any, list[Any]]
+) -> None:
+    endless, killed, _ = cells(registry, tmp_path, 1_000_000)
+    short = cells(registry, tmp_path, 10)[0]
+
+    def kill(progress: Progress) -> None:
+        if progress.cell_id == killed.config.id:
+            for process in psutil.Process().children(recursive=True):
+                if "ray::_run_cell" in " ".join(process.cmdline()):
+                    process.kill()
+
+    told = Told(kill)
+    _ray(registry, timeout="4").execute([endless], told, lambda: False)
+    _ray(registry, jobs="1", max_retries="0").execute([killed, short], told, lambda: False)
+
+    assert told.begun == [endless.config.id, killed.config.id, short.config.id]
+    assert told.records[endless.config.id].status == "timed-out"
+    assert told.records[short.config.id].result == alone(short, registry)
+    died = told.records[killed.config.id].failure
+    assert died is not None
+    assert (died.type, died.message) == (
+        "ProcessExpired",
+        "the worker or its node died (WorkerCrashedError)",
+    )
+
+
+@pytest.mark.slow
+@ray_test
+def test_stopping_ends_the_tasks(
+    registry: Registry, tmp_path: Path, nodes: tuple[Any, list[Any]]
+) -> None:
+    stop = threading.Event()
+    told = Told(lambda progress: stop.set())
+
+    _ray(registry).execute(cells(registry, tmp_path, 1_000_000), told, stop.is_set)
+
+    assert stop.is_set()
+    assert told.records == {}
+
+
+@pytest.mark.slow
+@ray_test
+def test_a_cell_that_fits_no_node_is_refused(
+    registry: Registry, tmp_path: Path, nodes: tuple[Any, list[Any]]
+) -> None:
+    with pytest.raises(ClbenchError) as caught:
+        _ray(registry, num_cpus="2").execute(cells(registry, tmp_path, 10), Told(), lambda: False)
+
+    assert str(caught.value) == (
+        "executor 'ray': a cell asks for 2 CPUs and 0 GPUs, and no node has them\n"
+        "    nodes: 0 CPUs and 0 GPUs, 1 CPUs and 0 GPUs, 1 CPUs and 0 GPUs"
+    )
+
+
+@pytest.mark.slow
+@ray_test
+def test_cells_of_a_node_that_dies_go_on_elsewhere_and_records_are_those_of_a_run_here(
+    registry: Registry, tmp_path: Path, nodes: tuple[Any, list[Any]]
+) -> None:
+    cluster, (node, _) = nodes
+    asked = cells(registry, tmp_path, 400)
+    dead: list[str] = []
+
+    def kill(progress: Progress) -> None:
+        if len(told.begun) == 2 and progress.done > 50 and not dead:  # both nodes are busy
+            dead.append(progress.cell_id)
+            cluster.remove_node(node, allow_graceful=False)
+
+    told = Told(kill)
+    _ray(registry, checkpoint_seconds="0.1").execute(asked, told, lambda: False)
+
+    assert dead
+    assert sorted(told.begun) == sorted(cell.config.id for cell in asked)
+    assert [told.records[cell.config.id].result for cell in asked] == [
+        alone(cell, registry) for cell in asked
+    ]
+
+
+def test_without_ray_or_a_cluster_it_says_so(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = cells(registry, tmp_path, 10)
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        from clbench_ray.executor import _check_reachable
+
+        with pytest.raises(ClbenchError) as no_cluster:
+            _check_reachable(address)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClbenchError) as no_ray:
+        _ray(registry).execute(asked, Told(), lambda: False)
+
+    assert str(no_cluster.value) == f"executor 'ray': no cluster at {address}: Connection refused"
+    assert str(no_ray.value) == "executor 'ray' needs ray: pip install 'clbench[ray]'"
