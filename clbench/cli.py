@@ -185,23 +185,38 @@ def check(
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the outcome to this file for a CI.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say of what does not hold what has changed.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option("--format", help="rich, or github: annotations of a workflow besides.")
+    ] = "rich",
 ) -> None:
     """Judge the thresholds of a suite against the records: exit 0 if all hold, 1 if not."""
+    from clbench import explain as explaining
     from clbench import gate, matrix, published
+    from clbench.errors import UnknownNameError
     from clbench.store import Store
 
+    if format not in ("rich", "github"):
+        raise UnknownNameError("format", format, ["rich", "github"])
     loaded = _load(suite, _registry())
     rows, store = matrix.select(loaded, only or ("*",)), Store(results)
     checks = gate.judge(rows, store)
     if against is not None:
         ledger = published.find(results, loaded.path, loaded.published)
         checks += gate.compare(rows, store, Store(against), ledger)
+    told: dict[str, str] = {}
+    if explain:
+        found = explaining.explain(loaded, checks, store, Store(against) if against else None)
+        told = {one.row: "\n".join(one.lines()) for one in found}
     if junit is not None:
-        try:
-            junit.write_text(gate.to_junit(loaded.name, checks), encoding="utf-8")
-        except OSError as error:
-            raise ClbenchError(f"cannot write {junit}: {error.strerror}") from error
+        _write(junit, gate.to_junit(loaded.name, checks, told))
     out.print(gate.to_rich(checks))
+    for text in told.values():
+        out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    if format == "github":
+        sys.stdout.write(gate.to_github(suite, checks, told))
     raise typer.Exit(0 if all(one.status == "holds" for one in checks) else 1)
 
 
@@ -306,6 +321,13 @@ def _load(path: Path, registry: Registry) -> Suite:
     from clbench.suite import load
 
     return load(path, registry)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _print_table(found: ResultsTable, format: str) -> None:
