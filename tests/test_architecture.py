@@ -21,6 +21,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"executor", "provenance", "gate", "tables", "checkpoints"},
     {"cell_run", "regimes", "runner", "render", "progress", "testing", "explain"},
     {"local", "local_pool", "session", "listing"},
+    {"pytest_plugin"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""

@@ -193,6 +193,16 @@ def test_a_row_without_reference_and_an_unchanged_one_say_so(suite: Suite, tmp_p
     assert equal[-1] == "    nothing that records tell of has changed"
 
 
+def test_two_checkouts_with_changes_may_differ_at_the_same_commit(suite: Suite) -> None:
+    config = suite.rows[0].cells[0]
+    dirty = _good(config, 80.0, dirty=True)
+
+    found = list(explain.differences(explain.Pair(config, dirty, dirty)))
+
+    changed = "0123456789ab with uncommitted changes"
+    assert found == [explain.Change("commit", changed, changed)]
+
+
 def test_what_failed_is_told_where_there_is_nothing_to_judge(suite: Suite, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     store.put(records.bad(suite.rows[0].cells[1], "out-of-memory"))
