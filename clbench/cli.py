@@ -238,6 +238,25 @@ def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")])
     raise typer.Exit(2 if bad else 0)
 
 
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of suite files, with all that is registered, for editors."""
+    import json
+
+    from clbench.schema import of_suites
+
+    text = json.dumps(of_suites(_registry()), indent=1, ensure_ascii=False) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+        notices.print(f"{output}: written")
+
+
 @app.command("list")
 def list_(
     what: Annotated[

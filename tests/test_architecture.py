@@ -19,7 +19,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
     {"executor", "provenance", "gate", "tables", "checkpoints"},
-    {"cell_run", "regimes", "runner", "render", "progress", "testing", "explain"},
+    {"cell_run", "regimes", "runner", "render", "progress", "testing", "explain", "schema"},
     {"local", "local_pool", "session", "listing"},
     {"pytest_plugin"},
     {"cli"},
