@@ -40,7 +40,10 @@ methods:
     regularizers: {orthogonal: null, online-ewc: {ewc_lambda: 10}}
     expect: {final_accuracy: '>= 97 %'}
     on: {a: {regularizers: {online-ewc: {gamma: 0.5}}}}
-exclude: [{method: ewc, task: b, why: no reason}]
+  hnet:
+    learner: {name: chunked-hypernetwork, chunk_size: 100, hidden_sizes: [8]}
+    on: {a: {learner: {name: chunked-hypernetwork, task_embedding_size: 4, chunk_embedding_size: 4, beta: 1}}}
+exclude: [{method: '*', task: b, why: no reason}]
 """
 
 
@@ -92,6 +95,7 @@ def test_what_layers_may_leave_to_each_other_passes(tmp_path: Path, validator: A
         ("family: permuted-copy", "family: permuted", "tasks.a.family"),
         ("family: permuted-copy, ", "", "tasks.a"),
         ("num_tasks: 3", "num_task: 3", "tasks.a"),
+        ("permuted-copy, label: A, num_tasks: 3", "label-permuted-stream", "tasks.a"),
         ("num_tasks: 3", "num_tasks: 0", "tasks.a.num_tasks"),
         ("  a: {family", "  A A: {family", "tasks"),
         ("learning_rate: 5e-4", "learning_rate: 0", "tasks.a.training.learning_rate"),
