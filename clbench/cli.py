@@ -19,6 +19,7 @@ from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 
 if TYPE_CHECKING:
+    from clbench.columns import View
     from clbench.suite import Suite
     from clbench.tables import ResultsTable
 
@@ -148,8 +149,20 @@ def table(
     check: Annotated[
         Path | None, typer.Option("--check", help="Exit 1 if this file's table is not current.")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Names such as 'final_accuracy,forgetting'.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", help="Column to sort by under each heading; '-NAME': descending."),
+    ] = None,
+    mark_best: Annotated[
+        bool,
+        typer.Option("--mark-best", help="Mark what a test shows to be better than all others."),
+    ] = False,
 ) -> None:
     """Print the results of a suite beside the published values."""
+    from clbench import columns as columns_
     from clbench import matrix, render, session
 
     loaded = _load(suite, _registry())
@@ -162,15 +175,22 @@ def table(
         force=False,
     )
     found = session.table(plan)
+    names = [name.strip() for name in columns.split(",")] if columns is not None else None
+    view = columns_.View(
+        columns_.choose(found, names) if names is not None else None,
+        columns_.best(found) if mark_best else None,
+    )
+    if sort is not None:
+        found = columns_.arranged(found, sort)
     if update is not None:
-        changed = render.update(update, found)
+        changed = render.update(update, found, view)
         notices.print(f"{update}: {'updated' if changed else 'already current'}")
     elif check is not None:
-        if not render.is_current(check, found):
+        if not render.is_current(check, found, view):
             notices.print(f"{check}: its table of '{loaded.name}' is not that of {results}")
             raise typer.Exit(1)
     else:
-        _print_table(found, format)
+        _print_table(found, format, view)
 
 
 @app.command()
@@ -349,15 +369,18 @@ def _write(path: Path, text: str) -> None:
         raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _print_table(found: ResultsTable, format: str) -> None:
+def _print_table(found: ResultsTable, format: str, view: View | None = None) -> None:
     from clbench import render
+    from clbench.columns import DEFAULT
+
+    view = view or DEFAULT
 
     if format == "rich":
         width = out.width if out.is_terminal else max(out.width, render.WIDE)
-        Console(width=width, highlight=False).print(render.to_rich(found, width))
+        Console(width=width, highlight=False).print(render.to_rich(found, width, view))
         return
     if format not in render.FORMATS:
         from clbench.errors import UnknownNameError
 
         raise UnknownNameError("format", format, ["rich", *render.FORMATS])
-    sys.stdout.write(render.FORMATS[format](found))
+    sys.stdout.write(render.FORMATS[format](found, view))

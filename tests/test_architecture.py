@@ -12,13 +12,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STAGES = [  # a module may import modules of the stages above its own, and of its own
-    {"errors", "params", "scenario", "hookspecs", "metrics"},
+    {"errors", "params", "scenario", "hookspecs", "metrics", "significance"},
     {"config", "registry", "yaml12"},
     {"records", "protocols", "published", "checks"},
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
     {"executor", "provenance", "gate", "tables", "checkpoints"},
+    {"columns"},
     {"cell_run", "regimes", "runner", "render", "progress", "testing", "explain", "schema"},
     {"local", "local_pool", "session", "listing"},
     {"pytest_plugin"},
