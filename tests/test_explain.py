@@ -14,7 +14,7 @@ from clbench import explain, gate
 from clbench.cli import app
 from clbench.config import CellConfig, Choice
 from clbench.errors import RecordError
-from clbench.records import Provenance, Record
+from clbench.records import Record
 from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Suite, load
@@ -41,26 +41,8 @@ def suite(tmp_path: Path) -> Suite:
     return load(path, toys.registry())
 
 
-def _provenance(**changes: Any) -> Provenance:
-    values: dict[str, Any] = {
-        "suite": "toy",
-        "row": "a/plain",
-        "started": "2026-01-01T00:00:00+00:00",
-        "commit": "0123456789abcdef",
-        "dirty": False,
-        "packages": {"torch": "2.13.0"},
-        "python": "3.11.7",
-        "platform": "Linux",
-        "cpu": "One",
-        "device": "cpu",
-        "threads": 1,
-        "peak_memory_mib": 1.0,
-    }
-    return Provenance(**(values | changes))
-
-
 def _good(config: CellConfig, last: float, **provenance: Any) -> Record:
-    made = _provenance(**provenance)
+    made = records.provenance(**provenance)
     return records.good(config, last=last).model_copy(update={"provenance": made})
 
 
