@@ -15,12 +15,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from clbench import cli_analysis
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
+from clbench.terminal import Results, SuiteFile, notices, out
+from clbench.terminal import load as _load
+from clbench.terminal import registry as _registry
+from clbench.terminal import write as _write
 
 if TYPE_CHECKING:
     from clbench.columns import View
-    from clbench.suite import Suite
     from clbench.tables import ResultsTable
 
 app = typer.Typer(
@@ -29,9 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_analysis.app)  # without a name: its commands are commands of clbench
 
-SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/copy_task.yaml.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 Only = Annotated[
     list[str] | None,
     typer.Option("--only", help="Glob of task/method, of a task or of a method; repeatable."),
@@ -40,9 +43,6 @@ Seeds = Annotated[str | None, typer.Option("--seeds", help="Some of the suite's 
 Budget = Annotated[
     str, typer.Option("--budget", help="Fraction of the training steps, or one the suite names.")
 ]
-
-out = Console(soft_wrap=False)
-notices = Console(stderr=True)
 
 
 def main() -> None:
@@ -258,25 +258,6 @@ def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")])
     raise typer.Exit(2 if bad else 0)
 
 
-@app.command()
-def schema(
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
-    ] = None,
-) -> None:
-    """Print the JSON schema of suite files, with all that is registered, for editors."""
-    import json
-
-    from clbench.schema import of_suites
-
-    text = json.dumps(of_suites(_registry()), indent=1, ensure_ascii=False) + "\n"
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        _write(output, text)
-        notices.print(f"{output}: written")
-
-
 @app.command("list")
 def list_(
     what: Annotated[
@@ -341,32 +322,6 @@ def fetch(
             notices.print(f"fetched {path}", soft_wrap=True, highlight=False)
         if not new:
             notices.print(f"{dataset.name}: nothing is missing")
-
-
-def _registry() -> Registry:
-    registry = Registry.discover()
-    for plugin in registry.plugins:
-        if plugin.errors:
-            notices.print(
-                f"[yellow]warning:[/] plugin '{plugin.name}' ({plugin.distribution}): "
-                f"{escape(plugin.errors[0])}; see 'clbench list plugins'",
-                soft_wrap=True,
-                highlight=False,
-            )
-    return registry
-
-
-def _load(path: Path, registry: Registry) -> Suite:
-    from clbench.suite import load
-
-    return load(path, registry)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _print_table(found: ResultsTable, format: str, view: View | None = None) -> None:

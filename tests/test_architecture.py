@@ -30,9 +30,12 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
         "explain",
         "schema",
         "analysis",
+        "comparison",
     },
     {"local", "local_pool", "session", "listing"},
     {"pytest_plugin"},
+    {"terminal"},
+    {"cli_analysis"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""
