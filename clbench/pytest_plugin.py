@@ -11,6 +11,7 @@ import os
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,9 @@ class SuiteFile(pytest.File):
         jobs = self.config.getoption("clbench_jobs")
         engine = session.engine(Registry.discover(), "local", {"jobs": jobs} if jobs else {})
         capture = self.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():  # runs take long: show that they go on
+        is_captured = capture is not None  # pytest can be used without that plugin
+        with capture.global_and_fixture_disabled() if is_captured else nullcontext():
+            # runs take long: show that they go on
             session.execute(plan, engine, Console(stderr=True), fail_fast=False)
 
 

@@ -189,6 +189,26 @@ def test_missing_records_of_the_selected_rows_are_made_on_request(
     first.stderr.fnmatch_lines(["*1/1* permuted/fine-tuning seed 0: ok in *"])
 
 
+def test_each_suite_runs_once_with_its_own_selected_rows(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "suites" / "new.yaml").write_text(TOY.replace("  a:", "  z:"))
+    (project.path / "suites" / "toy.yaml").write_text(TOY)
+    plans, engines = [], []
+    monkeypatch.setattr("clbench.session.execute", lambda plan, *rest, **named: plans.append(plan))
+    monkeypatch.setattr("clbench.session.engine", lambda *arguments: engines.append(arguments[1:]))
+    arguments = ("suites/toy.yaml", "suites/new.yaml", "--clbench-run", "--clbench-jobs", "3")
+
+    project.runpytest_inprocess(*arguments, "--collect-only")
+    assert plans == []  # looking at tests runs nothing
+    project.runpytest_inprocess(*arguments, "-k", "plain", "-p", "no:capture")
+
+    assert [[row.key for row in plan.rows] for plan in plans] == [["a/plain"], ["z/plain"]]
+    assert [plan.budget for plan in plans] == [1.0, 1.0]
+    assert [len(plan.todo) for plan in plans] == [2, 2]  # one seed has its record
+    assert engines == [("local", {"jobs": 3})] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
