@@ -15,14 +15,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from clbench import completion
+from clbench import cli_analysis, completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
+from clbench.terminal import Results, SuiteFile, notices, out
+from clbench.terminal import load as _load
+from clbench.terminal import registry as _registry
+from clbench.terminal import write as _write
 
 if TYPE_CHECKING:
+    from clbench.columns import View
     from clbench.executor import Executor
     from clbench.session import Plan
-    from clbench.suite import Suite
     from clbench.tables import ResultsTable
 
 app = typer.Typer(
@@ -31,9 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_analysis.app)  # without a name: its commands are commands of clbench
 
-SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/copy_task.yaml.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 Only = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,9 +49,6 @@ Seeds = Annotated[str | None, typer.Option("--seeds", help="Some of the suite's 
 Budget = Annotated[
     str, typer.Option("--budget", help="Fraction of the training steps, or one the suite names.")
 ]
-
-out = Console(soft_wrap=False)
-notices = Console(stderr=True)
 
 
 def main() -> None:
@@ -165,8 +165,20 @@ def table(
     check: Annotated[
         Path | None, typer.Option("--check", help="Exit 1 if this file's table is not current.")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Names such as 'final_accuracy,forgetting'.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", help="Column to sort by under each heading; '-NAME': descending."),
+    ] = None,
+    mark_best: Annotated[
+        bool,
+        typer.Option("--mark-best", help="Mark what a test shows to be better than all others."),
+    ] = False,
 ) -> None:
     """Print the results of a suite beside the published values."""
+    from clbench import columns as columns_
     from clbench import matrix, render, session
 
     loaded = _load(suite, _registry())
@@ -179,15 +191,22 @@ def table(
         force=False,
     )
     found = session.table(plan)
+    names = [name.strip() for name in columns.split(",")] if columns is not None else None
+    view = columns_.View(
+        columns_.choose(found, names) if names is not None else None,
+        columns_.best(found) if mark_best else None,
+    )
+    if sort is not None:
+        found = columns_.arranged(found, sort)
     if update is not None:
-        changed = render.update(update, found)
+        changed = render.update(update, found, view)
         notices.print(f"{update}: {'updated' if changed else 'already current'}")
     elif check is not None:
-        if not render.is_current(check, found):
+        if not render.is_current(check, found, view):
             notices.print(f"{check}: its table of '{loaded.name}' is not that of {results}")
             raise typer.Exit(1)
     else:
-        _print_table(found, format)
+        _print_table(found, format, view)
 
 
 @app.command()
@@ -202,23 +221,38 @@ def check(
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the outcome to this file for a CI.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say of what does not hold what has changed.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option("--format", help="rich, or github: annotations of a workflow besides.")
+    ] = "rich",
 ) -> None:
     """Judge the thresholds of a suite against the records: exit 0 if all hold, 1 if not."""
+    from clbench import explain as explaining
     from clbench import gate, matrix, published
+    from clbench.errors import UnknownNameError
     from clbench.store import Store
 
+    if format not in ("rich", "github"):
+        raise UnknownNameError("format", format, ["rich", "github"])
     loaded = _load(suite, _registry())
     rows, store = matrix.select(loaded, only or ("*",)), Store(results)
     checks = gate.judge(rows, store)
     if against is not None:
         ledger = published.find(results, loaded.path, loaded.published)
         checks += gate.compare(rows, store, Store(against), ledger)
+    told: dict[str, str] = {}
+    if explain:
+        found = explaining.explain(loaded, checks, store, Store(against) if against else None)
+        told = {one.row: "\n".join(one.lines()) for one in found}
     if junit is not None:
-        try:
-            junit.write_text(gate.to_junit(loaded.name, checks), encoding="utf-8")
-        except OSError as error:
-            raise ClbenchError(f"cannot write {junit}: {error.strerror}") from error
+        _write(junit, gate.to_junit(loaded.name, checks, told))
     out.print(gate.to_rich(checks))
+    for text in told.values():
+        out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    if format == "github":
+        sys.stdout.write(gate.to_github(suite, checks, told))
     raise typer.Exit(0 if all(one.status == "holds" for one in checks) else 1)
 
 
@@ -379,25 +413,6 @@ def new_plugin(
     typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")
 
 
-def _registry() -> Registry:
-    registry = Registry.discover()
-    for plugin in registry.plugins:
-        if plugin.errors:
-            notices.print(
-                f"[yellow]warning:[/] plugin '{plugin.name}' ({plugin.distribution}): "
-                f"{escape(plugin.errors[0])}; see 'clbench list plugins'",
-                soft_wrap=True,
-                highlight=False,
-            )
-    return registry
-
-
-def _load(path: Path, registry: Registry) -> Suite:
-    from clbench.suite import load
-
-    return load(path, registry)
-
-
 def _print_preview(plan: Plan, engine: Executor) -> None:
     from clbench.executor import Previewing
 
@@ -405,15 +420,18 @@ def _print_preview(plan: Plan, engine: Executor) -> None:
         sys.stdout.write(f"\n{engine.preview(plan.todo)}\n")
 
 
-def _print_table(found: ResultsTable, format: str) -> None:
+def _print_table(found: ResultsTable, format: str, view: View | None = None) -> None:
     from clbench import render
+    from clbench.columns import DEFAULT
+
+    view = view or DEFAULT
 
     if format == "rich":
         width = out.width if out.is_terminal else max(out.width, render.WIDE)
-        Console(width=width, highlight=False).print(render.to_rich(found, width))
+        Console(width=width, highlight=False).print(render.to_rich(found, width, view))
         return
     if format not in render.FORMATS:
         from clbench.errors import UnknownNameError
 
         raise UnknownNameError("format", format, ["rich", *render.FORMATS])
-    sys.stdout.write(render.FORMATS[format](found))
+    sys.stdout.write(render.FORMATS[format](found, view))

@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 from xml.etree import ElementTree
 
@@ -209,10 +211,10 @@ def to_rich(checks: Sequence[Check]) -> RenderableType:
             status.append(f" ({check.note})", style="dim")
         grid.add_row(
             check.row,
-            _words(check.threshold),
+            words(check.threshold),
             check.origin,
             _observed(check),
-            _seeds(check),
+            seeds_of(check),
             status,
         )
     counts = {name: sum(check.status == name for check in checks) for name in _COLOURS}
@@ -220,30 +222,73 @@ def to_rich(checks: Sequence[Check]) -> RenderableType:
     return Group(grid, Text(""), Text(summary or "the suite has no thresholds"))
 
 
-def to_junit(suite: str, checks: Sequence[Check]) -> str:
-    """The checks as a JUnit XML document: one test case each, failures and missing ones told."""
+def to_junit(
+    suite: str, checks: Sequence[Check], explanations: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The checks as a JUnit XML document: one test case each, failures and missing ones told.
+
+    Args:
+        suite: Its name.
+        checks: All of them.
+        explanations: Row -> why its red checks are red, for the body of the failure.
+    """
     failures = sum(check.status == "fails" for check in checks)
     missing = sum(check.status == "missing" for check in checks)
     counts = {"tests": str(len(checks)), "failures": str(failures), "errors": str(missing)}
     root = ElementTree.Element("testsuites", {"name": "clbench", **counts})
     group = ElementTree.SubElement(root, "testsuite", {"name": suite, **counts})
     for check in checks:
-        name = f"{_words(check.threshold)} ({check.origin})"
+        name = f"{words(check.threshold)} ({check.origin})"
         case = ElementTree.SubElement(
             group, "testcase", {"classname": f"{suite}.{check.row}", "name": name}
         )
         if check.status == "holds":
             continue
-        message = f"observed {_observed(check)}, {_seeds(check)} seeds"
+        message = f"observed {_observed(check)}, {seeds_of(check)} seeds"
         message += f"; {check.note}" if check.note else ""
         tag = "failure" if check.status == "fails" else "error"
-        ElementTree.SubElement(case, tag, {"type": check.status, "message": message})
+        told = ElementTree.SubElement(case, tag, {"type": check.status, "message": message})
+        told.text = explanations.get(check.row)
     ElementTree.indent(root)
     text: str = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
     return text + "\n"
 
 
-def _words(threshold: Threshold) -> str:
+def to_github(
+    path: Path, checks: Sequence[Check], explanations: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The checks that do not hold, as annotations of a GitHub workflow: one line each.
+
+    Args:
+        path: The suite file, which the annotations are attached to.
+        checks: All of them.
+        explanations: Row -> why its red checks are red.
+    """
+    lines = []
+    for check in checks:
+        if check.status == "holds":
+            continue
+        title = f"{check.row}: {words(check.threshold)} {check.status}"
+        message = f"observed {_observed(check)}, {seeds_of(check)} seeds, from: {check.origin}"
+        message += f"; {check.note}" if check.note else ""
+        if check.row in explanations:
+            message += f"\n{explanations[check.row]}"
+        properties = f"file={_property(path.as_posix())},title={_property(title)}"
+        lines.append(f"::error {properties}::{_data(message)}\n")
+    return "".join(lines)
+
+
+def _data(text: str) -> str:
+    """Text as GitHub's workflow commands want it: on one line."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def words(threshold: Threshold) -> str:
+    """``final_accuracy >= 97``."""
     return f"{threshold.metric} {threshold.relation} {threshold.bound:.5g}"
 
 
@@ -251,7 +296,8 @@ def _observed(check: Check) -> str:
     return "–" if check.observed is None else f"{check.observed.mean:.2f}"
 
 
-def _seeds(check: Check) -> str:
+def seeds_of(check: Check) -> str:
+    """``2 of 3``: seeds that have a good full-budget record, of those of the suite."""
     return f"{check.observed.n if check.observed else 0} of {check.wanted}"
 
 

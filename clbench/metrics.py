@@ -226,6 +226,15 @@ OF_STREAMS = frozenset(list(SUMMARIES)[5:])
 """The summaries that task-free streams have; all others need boundaries of tasks."""
 
 
+def better(summary: str, of_scores: Better) -> Better:
+    """The direction in which a summary improves, where scores improve in that of `of_scores`."""
+    if summary in ("forgetting", "online_forgetting", "loss_of_plasticity"):
+        return "lower"
+    if summary in ("backward_transfer", "forward_transfer", "plasticity"):
+        return "higher"
+    return of_scores
+
+
 def names(metric: str) -> Mapping[str, str]:
     """Name in suites -> key of `SUMMARIES`: scores of another metric are named after it.
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
+from clbench import columns
+from clbench.columns import BEST, DEFAULT, Column, View, percent
 from clbench.errors import ClbenchError
-from clbench.metrics import Aggregate
-from clbench.published import Number
+from clbench.metrics import SUMMARIES, Aggregate
 from clbench.tables import Line, ResultsTable
 
 WIDE = 150
@@ -25,38 +26,41 @@ WIDE = 150
 _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not comparable": "yellow"}
 
 
-def to_rich(table: ResultsTable, width: int) -> RenderableType:
+def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> RenderableType:
     """For a terminal of `width` columns."""
+    by_itself = columns.wide(table) if width >= WIDE else columns.narrow(table)
+    shown_columns = by_itself if view.columns is None else view.columns
     parts: list[RenderableType] = [Text(title(table), style="bold")]
     for section in table.sections:
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
-        columns = wide_columns(table) if width >= WIDE else _narrow_columns(table)
         grid.add_column(section.heading, overflow="fold", header_style="bold", max_width=46)
-        for heading in columns:
-            is_text = heading in ("verdict", "status")
+        for column in shown_columns:
             grid.add_column(
-                heading,
-                justify="left" if is_text else "right",
+                column.heading,
+                justify="left" if column.is_text else "right",
                 overflow="fold",
                 header_style="dim",
-                no_wrap=not is_text,
+                no_wrap=not column.is_text,
             )
         shown = [line for line in section.lines if not line.status.startswith("excluded")]
         for line in shown:
-            cells = [_coloured(cell(line)) for cell in columns.values()]
+            cells = [
+                _coloured(column.text(line), "bold" if view.is_best(line, column) else "")
+                for column in shown_columns
+            ]
             grid.add_row(Text(line.label), *cells)
         parts += [Text(""), grid]
         excluded = [line for line in section.lines if line not in shown]
         for line in excluded:
             parts.append(Text(f"{line.label}: {line.status}", style="dim"))
-    parts += [Text(""), *(Text(note, style="dim") for note in notes(table))]
+    parts += [Text(""), *(Text(note, style="dim") for note in notes(table, view))]
     return Group(*parts)
 
 
-def _coloured(text: str) -> Text:
+def _coloured(text: str, otherwise: str) -> Text:
     first = text.split(" (")[0]
     style = _COLOURS.get(
-        first, "red" if first.startswith(("failed", "timed-out", "out-of")) else ""
+        first, "red" if first.startswith(("failed", "timed-out", "out-of")) else otherwise
     )
     return Text(text, style=style)
 
@@ -65,14 +69,10 @@ def title(table: ResultsTable) -> str:
     """The table's title, with its budget where that is reduced."""
     if table.budget == 1:
         return table.title
-    return f"{table.title}: {_percent(table.budget)} budget, a quick look"
+    return f"{table.title}: {percent(table.budget)} budget, a quick look"
 
 
-def _percent(budget: float) -> str:
-    return f"{100 * budget:g} %"
-
-
-def notes(table: ResultsTable) -> list[str]:
+def notes(table: ResultsTable, view: View = DEFAULT) -> list[str]:
     """What a reader must know of the columns and the verdicts."""
     unit = f" in {table.unit}" if table.unit else ""
     meaning = f"during: mean score{unit} right after learning each task; final: after learning all."
@@ -81,170 +81,69 @@ def notes(table: ResultsTable) -> list[str]:
             f"online: mean score{unit} of the predictions before each update; plasticity: mean "
             "part of the loss that an update takes away; forgetting: first two tasks less last two."
         )
-    notes = [f"{meaning} ± is the half-width of the 95 % confidence interval over n seeds."]
+    found = [f"{meaning} ± is the half-width of the 95 % confidence interval over n seeds."]
     if table.budget < 1:
-        notes.append(
-            f"Made with {_percent(table.budget)} of the training steps: not comparable with "
+        found.append(
+            f"Made with {percent(table.budget)} of the training steps: not comparable with "
             "published values, and no evidence for thresholds."
         )
     if table.margin is not None:
-        notes.append(
+        found.append(
             f"Published: {table.source}. reproduced: the published value is inside our interval or "
             f"within {table.margin:g} of our mean; better or below: it is not, and ours is on that "
             "side; of two published values the worse verdict counts."
         )
-    return notes
+    return found if view.best is None else [*found, BEST]
 
 
-Cell: TypeAlias = Callable[[Line], str]
-
-
-def _narrow_columns(table: ResultsTable) -> dict[str, Cell]:
-    def mean(name: str) -> Cell:
-        return lambda line: _mean(line.summaries[name], _decimals(table, name))
-
-    return {heading: mean(name) for heading, name in _main(table).items()} | {
-        "n": lambda line: str(line.num_seeds),
-        "published": lambda line: _published(line, table),
-        "verdict": _verdict,
-    }
-
-
-def wide_columns(table: ResultsTable) -> dict[str, Cell]:
-    """Heading -> text of a line, of every column that there is."""
-
-    def interval(name: str) -> Cell:
-        return lambda line: _interval(line.summaries[name], _decimals(table, name))
-
-    def mean(name: str) -> Cell:
-        return lambda line: _mean(line.summaries[name], _decimals(table, name))
-
-    columns: dict[str, Cell] = {heading: interval(name) for heading, name in _main(table).items()}
-    columns |= {
-        "n": lambda line: str(line.num_seeds),
-        "published": lambda line: _published(line, table),
-        "verdict": _verdict,
-    }
-    further = _OF_STREAMS if table.is_stream else _OF_TASKS
-    columns |= {heading: mean(name) for heading, name in further.items()}
-    return columns | {
-        "minutes": lambda line: "–" if line.minutes is None else f"{line.minutes:.1f}",
-        "parameters": lambda line: "–" if line.parameters is None else f"{line.parameters:,}",
-    }
-
-
-def _main(table: ResultsTable) -> Mapping[str, str]:
-    """Heading -> summary, of the columns that every table has."""
-    if table.is_stream:
-        return {
-            "online": "online_accuracy",
-            "last task": "last_task_accuracy",
-            "plasticity": "plasticity",
-            "forgetting": "online_forgetting",
-        }
-    return {"during": "during_accuracy", "final": "final_accuracy"}
-
-
-_OF_TASKS = {
-    "backward": "backward_transfer",
-    "forward": "forward_transfer",
-    "forgetting": "forgetting",
-}
-_OF_STREAMS = {
-    "off by one": "online_accuracy_off_by_one",
-    "loss of plasticity": "loss_of_plasticity",
-}
-
-
-def _decimals(table: ResultsTable, name: str) -> int:
-    return 4 if name in ("plasticity", "loss_of_plasticity") else table.decimals
-
-
-def _mean(found: Aggregate | None, decimals: int) -> str:
-    return "–" if found is None else f"{found.mean:.{decimals}f}"
-
-
-def _interval(found: Aggregate | None, decimals: int) -> str:
-    if found is None or found.high is None:
-        return _mean(found, decimals)
-    return f"{found.mean:.{decimals}f} ±{found.high - found.mean:.{decimals}f}"
-
-
-def _published(line: Line, table: ResultsTable) -> str:
-    """``99.93 / 98.66``, during and final; of streams, online."""
-    if not line.published:
-        return ""
-    wanted = ("online",) if table.is_stream else ("during", "final")
-    return " / ".join(_number(line.published.get(name), table.decimals) or "–" for name in wanted)
-
-
-def _number(number: Number | None, decimals: int) -> str:
-    if number is None:
-        return ""
-    return f"{'~' if number.claim == 'around' else ''}{number.value:.{decimals}f}"
-
-
-def _verdict(line: Line) -> str:
-    """The verdict, and whatever is not in order."""
-    if line.num_seeds == 0:
-        return line.status
-    parts: list[str] = [line.verdict] if line.verdict else []
-    if line.budget < 1 and line.verdict != "not comparable":
-        parts.append(f"{_percent(line.budget)} budget")
-    if line.status != "ok":
-        parts.append(line.status)
-    return parts[0] + (f" ({'; '.join(parts[1:])})" if parts[1:] else "") if parts else ""
-
-
-def to_markdown(table: ResultsTable) -> str:
+def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:
     """One table per heading, with the notes under them."""
-    texts = [f"Budget: {_percent(table.budget)} of the published one."] if table.budget < 1 else []
+    texts = [f"Budget: {percent(table.budget)} of the published one."] if table.budget < 1 else []
+    shown = columns.written(table) if view.columns is None else view.columns
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
-        rows = [[line.label, *_cells(line, table)] for line in lines]
+
+        def cell(line: Line, column: Column) -> str:
+            text = column.text(line).replace("|", "\\|")
+            return f"**{text}**" if view.is_best(line, column) else text
+
         grid = tabulate(
-            [[cell.replace("|", "\\|") for cell in row] for row in rows],
-            headers=[section.heading, *_headings(table)],
+            [
+                [line.label.replace("|", "\\|"), *(cell(line, column) for column in shown)]
+                for line in lines
+            ],
+            headers=[section.heading, *(column.heading for column in shown)],
             tablefmt="pipe",
             disable_numparse=True,
-            colalign=_alignment(table),
+            colalign=_alignment(shown),
         )
         texts.append(grid)
-    return "\n\n".join([*texts, *notes(table)]) + "\n"
+    return "\n\n".join([*texts, *notes(table, view)]) + "\n"
 
 
-def _headings(table: ResultsTable) -> list[str]:
-    published = ["online"] if table.is_stream else ["during", "final"]
-    return [*_main(table), "n", *(f"published {name}" for name in published), "verdict"]
+def _alignment(shown: Sequence[Column]) -> list[str]:
+    return ["left", *("left" if column.is_text else "right" for column in shown)]
 
 
-def _cells(line: Line, table: ResultsTable) -> list[str]:
-    published = ["online"] if table.is_stream else ["during", "final"]
-    return [
-        *(_interval(line.summaries[n], _decimals(table, n)) for n in _main(table).values()),
-        str(line.num_seeds),
-        *(_number(line.published.get(name), table.decimals) for name in published),
-        _verdict(line),
-    ]
-
-
-def _alignment(table: ResultsTable) -> list[str]:
-    return ["left", *["right"] * (len(_headings(table)) - 1), "left"]
-
-
-def to_latex(table: ResultsTable) -> str:
+def to_latex(table: ResultsTable, view: View = DEFAULT) -> str:
     """Tables for LaTeX's booktabs package, one per heading."""
-    texts = [f"% {title(table)}"]
+    texts = [f"% {title(table)}"] + ([] if view.best is None else [f"% {BEST}"])
+    shown = columns.written(table) if view.columns is None else view.columns
+
+    def cell(line: Line, column: Column) -> str:
+        text = _tex(column.text(line))
+        return f"\\textbf{{{text}}}" if view.is_best(line, column) else text
+
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
-        rows = [[line.label, *_cells(line, table)] for line in lines]
+        headings = [section.heading, *(column.heading for column in shown)]
         texts.append(
             tabulate(
-                [[_tex(cell) for cell in row] for row in rows],
-                headers=[_tex(heading) for heading in (section.heading, *_headings(table))],
+                [[_tex(line.label), *(cell(line, column) for column in shown)] for line in lines],
+                headers=[_tex(heading) for heading in headings],
                 tablefmt="latex_raw",
                 disable_numparse=True,
-                colalign=_alignment(table),
+                colalign=_alignment(shown),
             )
             .replace("\\hline", "\\toprule", 1)
             .replace("\\hline", "\\midrule", 1)
@@ -264,14 +163,40 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
 
 
-def objects(table: ResultsTable) -> list[dict[str, Any]]:
-    """One object per row, None where a value is unknown."""
+def objects(table: ResultsTable, view: View = DEFAULT) -> list[dict[str, Any]]:
+    """One object per row, None where a value is unknown.
 
-    def interval(found: Aggregate | None) -> list[float] | None:
-        if found is None or found.low is None or found.high is None:
-            return None
-        return [found.low, found.high]
+    With the columns of a view: ``row``, then these, metrics with their intervals. Where values are
+    to be marked, ``best`` lists the metrics in which the row is.
+    """
+    rows = _documented(table) if view.columns is None else _chosen(table, view.columns)
+    if view.best is not None:
+        for values in rows:
+            values["best"] = sorted(name for key, name in view.best if key == values["row"])
+    return rows
 
+
+def _interval(found: Aggregate | None) -> list[float] | None:
+    if found is None or found.low is None or found.high is None:
+        return None
+    return [found.low, found.high]
+
+
+def _chosen(table: ResultsTable, chosen: Sequence[Column]) -> list[dict[str, Any]]:
+    rows = []
+    for section in table.sections:
+        for line in section.lines:
+            values: dict[str, Any] = {"row": line.key}
+            for column in chosen:
+                values[column.name] = column.value(line)
+                if column.name in SUMMARIES:
+                    interval = _interval(line.summaries[column.name])
+                    values[f"{column.name.removesuffix('_accuracy')}_ci"] = interval
+            rows.append(values)
+    return rows
+
+
+def _documented(table: ResultsTable) -> list[dict[str, Any]]:
     found = []
     for section in table.sections:
         for line in section.lines:
@@ -286,29 +211,27 @@ def objects(table: ResultsTable) -> list[dict[str, Any]]:
                     "method": line.method,
                     "n_seeds": line.num_seeds,
                     "during_accuracy": during.mean if during else None,
-                    "during_ci": interval(during),
+                    "during_ci": _interval(during),
                     "final_accuracy": final.mean if final else None,
-                    "final_ci": interval(final),
+                    "final_ci": _interval(final),
                     "published_during": published.get("during"),
                     "published_final": published.get("final"),
                     "verdict": line.verdict,
                     "status": line.status,
                     "budget": line.budget,
                 }
-                | (_stream_values(line, interval) if table.is_stream else {})
+                | (_stream_values(line) if table.is_stream else {})
             )
     return found
 
 
-def _stream_values(
-    line: Line, interval: Callable[[Aggregate | None], list[float] | None]
-) -> dict[str, Any]:
+def _stream_values(line: Line) -> dict[str, Any]:
     """What rows of streams have besides."""
     means = {name: found.mean if found else None for name, found in line.summaries.items()}
     online = line.published.get("online")
     return {
         "online_accuracy": means["online_accuracy"],
-        "online_ci": interval(line.summaries["online_accuracy"]),
+        "online_ci": _interval(line.summaries["online_accuracy"]),
         "online_accuracy_off_by_one": means["online_accuracy_off_by_one"],
         "last_task_accuracy": means["last_task_accuracy"],
         "plasticity": means["plasticity"],
@@ -318,15 +241,15 @@ def _stream_values(
     }
 
 
-def to_json(table: ResultsTable) -> str:
+def to_json(table: ResultsTable, view: View = DEFAULT) -> str:
     """A list of objects, one per row."""
-    return json.dumps(objects(table), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(objects(table, view), indent=1, ensure_ascii=False) + "\n"
 
 
-def to_csv(table: ResultsTable) -> str:
+def to_csv(table: ResultsTable, view: View = DEFAULT) -> str:
     """One line per row; intervals as two columns."""
     output = io.StringIO()
-    rows = [_flat(values) for values in objects(table)]
+    rows = [_flat(values) for values in objects(table, view)]
     writer = csv.DictWriter(output, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -339,12 +262,21 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
         if key.endswith("_ci"):
             low, high = value or (None, None)
             flat |= {f"{key}_low": low, f"{key}_high": high}
+        elif key == "best":
+            flat[key] = " ".join(value)
         else:
             flat[key] = value
     return flat
 
 
-FORMATS: Mapping[str, Callable[[ResultsTable], str]] = {
+class Renderer(Protocol):
+    """A format that is text."""
+
+    def __call__(self, table: ResultsTable, view: View = DEFAULT) -> str:
+        """The table as text."""
+
+
+FORMATS: Mapping[str, Renderer] = {
     "markdown": to_markdown,
     "latex": to_latex,
     "csv": to_csv,
@@ -373,7 +305,7 @@ def between_markers(text: str, suite: str, path: Path) -> tuple[int, int]:
     return places[0], places[1]
 
 
-def is_current(path: Path, table: ResultsTable) -> bool:
+def is_current(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
     """Whether a file has this table between its markers.
 
     Raises:
@@ -381,20 +313,20 @@ def is_current(path: Path, table: ResultsTable) -> bool:
     """
     text = _text(path)
     begin, end = between_markers(text, table.suite, path)
-    return text[begin:end].strip() == to_markdown(table).strip()
+    return text[begin:end].strip() == to_markdown(table, view).strip()
 
 
-def update(path: Path, table: ResultsTable) -> bool:
+def update(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
     """Put this table between the markers of a file; whether that changed anything.
 
     Raises:
         ClbenchError: The file cannot be read or written, or its markers are not in order.
     """
-    if is_current(path, table):
+    if is_current(path, table, view):
         return False
     text = _text(path)
     begin, end = between_markers(text, table.suite, path)
-    path.write_text(f"{text[:begin]}\n\n{to_markdown(table)}\n{text[end:]}", encoding="utf-8")
+    path.write_text(f"{text[:begin]}\n\n{to_markdown(table, view)}\n{text[end:]}", encoding="utf-8")
     return True
 
 

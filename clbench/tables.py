@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clbench.metrics import SUMMARIES, Aggregate, aggregate
+from clbench.metrics import SUMMARIES, Aggregate, Better, aggregate
 from clbench.published import Ledger, Number, Verdict, verdict
 from clbench.records import Record
 from clbench.scenario import Scenario
@@ -32,6 +32,8 @@ class Line:
         minutes: Mean wall time of a cell; None without a good record.
         parameters: Trained numbers; None without a good record.
         budget: Fraction of the full budget.
+        scores: Name of a summary -> seed -> its value, of the seeds where it was measured.
+        better: Direction of improvement of the scores.
     """
 
     key: str
@@ -46,6 +48,8 @@ class Line:
     minutes: float | None
     parameters: int | None
     budget: float
+    scores: Mapping[str, Mapping[int, float]]
+    better: Better
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +165,10 @@ def _line(
     stale: dict[str, str],
 ) -> Line:
     good = [r for r in records.values() if r is not None and r.status == "ok"]
-    summaries = {name: _summary(name, good) for name in SUMMARIES}
+    scores = {name: _scores(name, good) for name in SUMMARIES}
+    summaries = {name: aggregate(list(found.values())) for name, found in scores.items()}
     entry = ledger.rows.get(row.key) if ledger else None
-    better = good[0].result.metric.better if good and good[0].result else "higher"
+    better: Better = good[0].result.metric.better if good and good[0].result else "higher"
     ours = {name: summaries[f"{name}_accuracy"] for name in ("during", "final", "online")}
     times = [record.timing.total for record in good if record.timing]
     return Line(
@@ -179,17 +184,20 @@ def _line(
         minutes=sum(times) / len(times) / 60 if times else None,
         parameters=good[0].result.num_parameters["trained"] if good and good[0].result else None,
         budget=budget,
+        scores=scores,
+        better=better,
     )
 
 
-def _summary(name: str, records: Sequence[Record]) -> Aggregate | None:
-    values = []
+def _scores(name: str, records: Sequence[Record]) -> dict[int, float]:
+    """Seed -> value of a summary, where it was measured."""
+    found = {}
     for record in records:
         assert record.result is not None  # good records have one
         value = SUMMARIES[name](record.result)
         if value is not None:
-            values.append(value)
-    return aggregate(values)
+            found[record.config.seed] = value
+    return found
 
 
 def _status(row: Row, records: dict[str, Record | None], stale: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import toys
 
 from clbench.config import CellConfig
-from clbench.records import Failure, MetricInfo, Record, Result, Timing
+from clbench.records import Failure, MetricInfo, Provenance, Record, Result, Timing
 
 
 def good(config: CellConfig | None = None, diagonal: float = 99.0, last: float = 90.0) -> Record:
@@ -33,3 +33,22 @@ def bad(config: CellConfig | None = None, status: Any = "failed") -> Record:
     """A record without a result."""
     failure = Failure(type="ValueError", message="no reason", traceback="Traceback ...")
     return Record(status=status, config=config or toys.config(), failure=failure)
+
+
+def provenance(**changes: Any) -> Provenance:
+    """Made for a/plain of a suite called toy."""
+    values: dict[str, Any] = {
+        "suite": "toy",
+        "row": "a/plain",
+        "started": "2026-01-01T00:00:00+00:00",
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "packages": {"torch": "2.13.0"},
+        "python": "3.11.7",
+        "platform": "Linux",
+        "cpu": "One",
+        "device": "cpu",
+        "threads": 1,
+        "peak_memory_mib": 1.0,
+    }
+    return Provenance(**(values | changes))

@@ -12,16 +12,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STAGES = [  # a module may import modules of the stages above its own, and of its own
-    {"errors", "params", "scenario", "hookspecs", "metrics"},
+    {"errors", "params", "scenario", "hookspecs", "metrics", "significance"},
     {"config", "registry", "yaml12"},
     {"records", "protocols", "published", "checks"},
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
     {"executor", "provenance", "gate", "tables", "checkpoints"},
-    {"cell_run", "regimes", "runner", "render", "progress", "claims"},
+    {"columns", "comparison", "explain", "schema", "analysis", "claims"},
+    {"cell_run", "regimes", "runner", "render", "progress"},
     {"executor_contract", "testing", "local", "worker", "local_pool", "engines", "session"},
-    {"listing", "scaffold", "completion", "report"},
+    {"listing", "scaffold", "completion", "report", "pytest_plugin", "terminal"},
+    {"cli_analysis"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""

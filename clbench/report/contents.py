@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clbench import render
+from clbench import columns
 from clbench.report import figures, plots
 from clbench.report.entries import Entry
 from clbench.report.figures import Group
@@ -100,7 +100,13 @@ def gather(
             entries.append(Entry(line, number, twin, tuple(cells), records))
             twins[line.method] += not entries[-1].is_excluded
         parts.append(_part(section.heading, entries, table))
-    return Contents(suite, table, render.wide_columns(table), count(table), tuple(parts))
+    return Contents(
+        suite,
+        table,
+        {one.heading: one.text for one in columns.wide(table)},
+        count(table),
+        tuple(parts),
+    )
 
 
 def count(table: ResultsTable) -> dict[str, int]:

@@ -1,0 +1,55 @@
+"""What all commands share: the consoles, common arguments, and how plugins and suites come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from clbench.errors import ClbenchError
+from clbench.registry import Registry
+
+if TYPE_CHECKING:
+    from clbench.suite import Suite
+
+SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/copy_task.yaml.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+
+out = Console(soft_wrap=False)
+notices = Console(stderr=True)
+
+
+def registry() -> Registry:
+    """All that plugins register; a warning for each plugin that does not work."""
+    found = Registry.discover()
+    for plugin in found.plugins:
+        if plugin.errors:
+            notices.print(
+                f"[yellow]warning:[/] plugin '{plugin.name}' ({plugin.distribution}): "
+                f"{escape(plugin.errors[0])}; see 'clbench list plugins'",
+                soft_wrap=True,
+                highlight=False,
+            )
+    return found
+
+
+def load(path: Path, registry: Registry) -> Suite:
+    """The suite in a file."""
+    from clbench import suite
+
+    return suite.load(path, registry)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that somebody asked for.
+
+    Raises:
+        ClbenchError: It cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
