@@ -84,7 +84,7 @@ def test_every_cell_ends_in_one_record_whatever_happens_to_it(
     odd = ["raises-what-cannot-be-sent", "interrupts"]
     rows = [*odd, "good", "raises", "exits", "dies", "is-killed", "prints", "hangs", "also-good"]
 
-    found = _run(rows, tmp_path, timeout=5.0).records
+    found = _run(rows, tmp_path, timeout=10.0).records
 
     assert {row: found[row].status for row in odd} == dict.fromkeys(odd, "failed")
     assert {row: record.status for row, record in found.items() if row not in odd} == {
