@@ -123,7 +123,7 @@ def _no_output_penalty(patch: pytest.MonkeyPatch) -> None:
 
 def _targets_that_follow(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        ChunkedHypernetwork, "_pulls", lambda self, weights, subset: torch.zeros_like(weights)
+        ChunkedHypernetwork, "_penalty_gradient", lambda self, chunks, subset, out: out.zero_()
     )
 
 

@@ -196,7 +196,7 @@ def test_each_suite_runs_once_with_its_own_selected_rows(
     (project.path / "suites" / "toy.yaml").write_text(TOY)
     plans, engines = [], []
     monkeypatch.setattr("clbench.session.execute", lambda plan, *rest, **named: plans.append(plan))
-    monkeypatch.setattr("clbench.session.engine", lambda *arguments: engines.append(arguments[1:]))
+    monkeypatch.setattr("clbench.engines.engine", lambda *arguments: engines.append(arguments[1:]))
     arguments = ("suites/toy.yaml", "suites/new.yaml", "--clbench-run", "--clbench-jobs", "3")
 
     project.runpytest_inprocess(*arguments, "--collect-only")
@@ -206,7 +206,7 @@ def test_each_suite_runs_once_with_its_own_selected_rows(
     assert [[row.key for row in plan.rows] for plan in plans] == [["a/plain"], ["z/plain"]]
     assert [plan.budget for plan in plans] == [1.0, 1.0]
     assert [len(plan.todo) for plan in plans] == [2, 2]  # one seed has its record
-    assert engines == [("local", {"jobs": 3})] * 2
+    assert engines == [("local", {"jobs": "3"})] * 2
 
 
 @pytest.mark.parametrize(

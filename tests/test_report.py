@@ -16,7 +16,7 @@ import records
 import toys
 from typer.testing import CliRunner
 
-from clbench import published, render, tables
+from clbench import columns, published, tables
 from clbench.cli import app
 from clbench.config import CellConfig
 from clbench.errors import ClbenchError
@@ -181,13 +181,13 @@ def test_the_numbers_of_the_page_are_those_of_the_table(suite: Suite, store: Sto
     found = Html(page.to_html(_gather(suite, store)))
 
     table = tables.collect(suite, store, LEDGER)
-    columns = render.wide_columns(table)
+    shown = {one.heading: one.text for one in columns.wide(table)}
     for section in table.sections:
         head, *rows = found.tables[f"Results of {section.heading}"]
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
-        assert head == ["method", *columns]
+        assert head == ["method", *shown]
         assert [row[1:] for row in rows] == [
-            [cell(line) for cell in columns.values()] for line in lines
+            [cell(line) for cell in shown.values()] for line in lines
         ]
     plain = found.tables["Results of Task A"][1]
     assert plain[:4] == ["method 1 Plain 100 %", "99.00 ±0.00", "90.00 ±2.48", "3"]
