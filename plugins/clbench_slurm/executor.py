@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import psutil
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from clbench.checkpoints import cache_folder
@@ -253,10 +256,23 @@ class _Run:
     def cancel(self) -> None:
         """End the jobs that have not ended."""
         for job in self.jobs:
-            job.cancel(check=False)
-        for job in self.jobs:
-            if hasattr(job, "_process"):  # on this machine: leave no orphans
-                job._process.wait()
+            if hasattr(job, "_process"):
+                _kill(job._process)
+            else:
+                job.cancel(check=False)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a job on this machine with all its processes.
+
+    What submitit sends is an interrupt, which a job begun by a shell in the background ignores.
+    """
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        for one in [parent, *parent.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
 
 
 def _submitit() -> Any:
