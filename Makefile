@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint docs fix clean
+.PHONY: demo test lint docs tables fix clean
 
 demo: .venv/installed
 	$(BIN)/clbench run suites/copy_task.yaml --budget demo --seeds 42 --only permuted --results demo-results
@@ -17,6 +17,9 @@ lint: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+tables: .venv/installed  # run the commands that stand above the generated tables
+	grep -rhoP '(?<=^<!-- )clbench table .*(?= -->$$)' README.md docs | PATH=$(BIN):$$PATH sh -ex
 
 fix: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,23 +17,39 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-SHOWN = re.findall(r"<!-- clbench:begin ([a-z-]+) -->", README)
-
-
-@pytest.mark.parametrize("suite", SHOWN)
-def test_its_results_tables_are_those_of_the_records(suite: str) -> None:
-    path = f"suites/{suite.replace('-', '_')}.yaml"
-    command = [str(Path(sys.executable).with_name("clbench")), "table", path]
-
-    done = subprocess.run(
-        [*command, "--check", "README.md"], cwd=ROOT, capture_output=True, text=True
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TABLES = [
+    (page, command, suite)
+    for page in PAGES
+    for command, suite in re.findall(
+        r"^(?:<!-- (clbench table .*) -->\n)?<!-- clbench:begin ([a-z-]+) -->$",
+        page.read_text(),
+        re.MULTILINE,
     )
+]
 
+
+@pytest.mark.parametrize(
+    ("page", "command", "suite"), TABLES, ids=[f"{page.stem}-{suite}" for page, _, suite in TABLES]
+)
+def test_generated_tables_are_those_of_the_records(page: Path, command: str, suite: str) -> None:
+    """The command above a table made it, and would make it again."""
+    program, *arguments = shlex.split(command)
+    where = str(page.relative_to(ROOT))
+
+    assert (program, arguments[1]) == ("clbench", f"suites/{suite.replace('-', '_')}.yaml")
+    assert arguments[-2:] == ["--update", where]
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments[:-2], "--check", where],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_it_shows_the_results_of_the_main_suite() -> None:
-    assert "copy-task" in SHOWN
+    assert (ROOT / "README.md", "copy-task") in [(page, suite) for page, _, suite in TABLES]
 
 
 def test_it_names_everything_that_first_party_plugins_register() -> None:
@@ -44,7 +61,7 @@ def test_it_names_everything_that_first_party_plugins_register() -> None:
                 assert f"`{found.name}`" in README
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=str)
+@pytest.mark.parametrize("path", PAGES, ids=str)
 def test_links_within_the_repository_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text())
 
