@@ -85,16 +85,6 @@ class Store:
                 errors.append(error)
         return tuple(records), tuple(errors)
 
-    def is_stale(self, config: CellConfig) -> bool:
-        """Whether there is a good record of the same question, made with other versions."""
-        records, _ = self.scan()
-        return any(
-            record.status == "ok"
-            and record.id != config.id
-            and record.config.question == config.question
-            for record in records
-        )
-
 
 def _read(path: Path) -> Record:
     try:

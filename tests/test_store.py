@@ -141,13 +141,6 @@ def test_a_write_that_fails_leaves_the_old_record_and_nothing_else(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_records_of_other_versions_are_stale_answers(store: Store) -> None:
-    store.put(records.good(toys.config(plugins={"toys": "0.0"})))
-
-    assert store.is_stale(toys.config())
-    assert not store.is_stale(toys.config(seed=5))
-
-
 def test_two_processes_can_write_the_same_records_at_once(store: Store) -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; import records, toys\n"
