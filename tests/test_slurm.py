@@ -29,10 +29,18 @@ def _slurm(registry: Registry, folder: Path, **options: str) -> Any:
     return engine(registry, "slurm", {"folder": str(folder), "cluster": "local"} | options)
 
 
+def _command(process: psutil.Process) -> list[str]:
+    """Its command line; empty where it has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 def _jobs() -> list[psutil.Process]:
     """The first processes of the running jobs, in the order of their begin."""
     children = psutil.Process().children(recursive=True)
-    found = [child for child in children if "submitit.core._submit" in child.cmdline()]
+    found = [child for child in children if "submitit.core._submit" in _command(child)]
     return sorted(found, key=lambda process: process.create_time())
 
 
