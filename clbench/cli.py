@@ -241,7 +241,7 @@ def check(
     checks = gate.judge(rows, store)
     if against is not None:
         ledger = published.find(results, loaded.path, loaded.published)
-        checks += gate.compare(rows, store, Store(against), ledger)
+        checks += gate.compare(loaded.name, rows, store, Store(against), ledger)
     told: dict[str, str] = {}
     if explain:
         found = explaining.explain(loaded, checks, store, Store(against) if against else None)

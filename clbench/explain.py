@@ -16,6 +16,7 @@ from clbench.errors import ClbenchError
 from clbench.gate import Check, seeds_of, words
 from clbench.metrics import SUMMARIES, Aggregate
 from clbench.records import Provenance, Record
+from clbench.references import References
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -123,11 +124,7 @@ def explain(
         RecordError: A record that counts is damaged.
     """
     source = store if reference is None else reference
-    records, damaged = source.scan()
-    if damaged:
-        raise damaged[0]
-    full = [r for r in records if r.status == "ok" and r.config.budget == 1]
-    full.sort(key=lambda record: record.provenance.started if record.provenance else "")
+    references = References.read(source)
     red: dict[str, list[Check]] = {}
     for check in checks:
         if check.status != "holds":
@@ -137,27 +134,22 @@ def explain(
         Explanation(
             key,
             tuple(found),
-            tuple(_pairs(suite.name, rows[key], store, full, own=reference is None)),
+            tuple(_pairs(suite.name, rows[key], store, references, own=reference is None)),
             str(source.root),
         )
         for key, found in red.items()
     )
 
 
-def _pairs(suite: str, row: Row, store: Store, full: list[Record], *, own: bool) -> Iterator[Pair]:
-    """The cells of a row with their references: the latest of the question, or else of the row."""
+def _pairs(
+    suite: str, row: Row, store: Store, references: References, *, own: bool
+) -> Iterator[Pair]:
+    """The cells of a row with their references; `own`: a record is not its own reference."""
     for config in row.cells:
-        question, asked = config.question, (suite, row.key, config.seed)
-        others = [record for record in full if not (own and record.id == config.id)]
-        same = [record for record in others if record.config.question == question]
-        near = same or [record for record in others if _asked(record) == asked]
-        yield Pair(config, store.find(config), near[-1] if near else None)
-
-
-def _asked(record: Record) -> tuple[str, str, int] | None:
-    if record.provenance is None:
-        return None
-    return record.provenance.suite, record.provenance.row, record.config.seed
+        but = config.id if own else ""
+        found = references.answer(config, but=but)
+        near = found or references.of_seed(suite, row.key, config.seed, but=but)
+        yield Pair(config, store.find(config), near)
 
 
 def distance(check: Check, observed: Aggregate) -> str:

@@ -10,7 +10,8 @@ where lower scores are better). It is a one-sided test, at the level 5 %, of the
 mean is not worse than the reference's by more than the margin; s is taken from the reference alone,
 so that a broken method cannot hide behind its own scatter. With a single reference seed nothing is
 known of the scatter, and the last term is 0. The margin is the ledger's, for the row or for all, or
-1 % of the reference mean where the suite names no ledger.
+1 % of the reference mean where the suite names no ledger. A row whose configuration has changed is
+compared with what the reference has of the row, and its checks say so (`clbench.references`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from clbench.errors import ClbenchError
 from clbench.metrics import SUMMARIES, Aggregate, aggregate
 from clbench.published import Ledger
 from clbench.records import Record
+from clbench.references import References
 from clbench.store import Store
 from clbench.suite import Row
 from clbench.thresholds import Threshold
@@ -79,11 +81,17 @@ def judge(rows: Sequence[Row], store: Store) -> tuple[Check, ...]:
 
 
 def compare(
-    rows: Sequence[Row], store: Store, reference: Store, ledger: Ledger | None
+    suite: str, rows: Sequence[Row], store: Store, reference: Store, ledger: Ledger | None
 ) -> tuple[Check, ...]:
     """The rows that have reference records, against thresholds made from these.
 
-    Reference records are those of the same question, whatever versions they were made with.
+    Args:
+        suite: Name of the suite.
+        rows: The rows to compare.
+        store: Our records.
+        reference: Records to be no worse than: those of the same question, whatever versions they
+            were made with, or else those of the same row.
+        ledger: Gives the margins.
 
     Raises:
         RecordError: A record that counts is damaged.
@@ -91,30 +99,27 @@ def compare(
     """
     if reference.root.resolve() == store.root.resolve():
         raise ClbenchError(f"{reference.root} cannot be its own reference")
-    answers = _answers(reference)
+    references = References.read(reference)
     checks = [
-        check for row in rows for check in _compare_row(row, _records(row, store), answers, ledger)
+        check
+        for row in rows
+        for check in _compare_row(suite, row, _records(row, store), references, ledger)
     ]
     if not checks:
         raise ClbenchError(f"{reference.root} has no full-budget record of these rows")
     return tuple(checks)
 
 
-def _answers(reference: Store) -> Mapping[str, Record]:
-    """Question -> good record."""
-    records, damaged = reference.scan()
-    if damaged:
-        raise damaged[0]
-    return {record.config.question: record for record in records if record.status == "ok"}
-
-
 def _compare_row(
+    suite: str,
     row: Row,
     records: Mapping[int, Record | None],
-    answers: Mapping[str, Record],
+    references: References,
     ledger: Ledger | None,
 ) -> Iterator[Check]:
-    found = [answers[c.question] for c in row.cells if c.question in answers]
+    found = [record for config in row.cells if (record := references.answer(config))]
+    is_same_question = bool(found)
+    found = found or references.of_row(suite, row.key)
     for metric in COMPARED:
         reference = [value for record in found if (value := _value(record, metric)) is not None]
         if not reference or found[0].result is None:
@@ -123,7 +128,8 @@ def _compare_row(
         margin = _margin(row, ledger, sum(reference) / len(reference))
         better = found[0].result.metric.better
         threshold = from_reference(metric, reference, max(1, ours), margin, better)
-        yield _check(row, threshold, _origin(reference), records)
+        origin = _origin(reference) + ("" if is_same_question else ", asked differently")
+        yield _check(row, threshold, origin, records)
 
 
 def _margin(row: Row, ledger: Ledger | None, mean: float) -> float:

@@ -18,7 +18,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
-    {"executor", "provenance", "gate", "tables", "checkpoints"},
+    {"executor", "provenance", "references", "gate", "tables", "checkpoints"},
     {"columns", "comparison", "explain", "schema", "analysis", "claims"},
     {"cell_run", "regimes", "runner", "render", "progress"},
     {"executor_contract", "testing", "local", "worker", "local_pool", "engines", "session"},

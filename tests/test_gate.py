@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -105,8 +106,8 @@ def test_records_are_compared_with_those_of_a_reference(suite: Suite, tmp_path: 
     same = _store(tmp_path / "same", suite, 89.0, 88.5, 89.0)
     worse = _store(tmp_path / "worse", suite, 87.0, 87.9, 88.0)
 
-    held = gate.compare(suite.rows, same, reference, LEDGER)
-    failed = gate.compare(suite.rows, worse, reference, LEDGER)
+    held = gate.compare(suite.name, suite.rows, same, reference, LEDGER)
+    failed = gate.compare(suite.name, suite.rows, worse, reference, LEDGER)
 
     assert [(c.row, c.threshold.metric, c.status) for c in held] == [
         ("a/plain", "during_accuracy", "holds"),
@@ -121,7 +122,7 @@ def test_scatter_of_a_broken_method_widens_nothing(suite: Suite, tmp_path: Path)
     reference = _store(tmp_path / "reference", suite, 90.0, 90.1, 90.2)
     scattered = _store(tmp_path / "scattered", suite, 60.0, 95.0, 80.0)
 
-    checks = gate.compare(suite.rows, scattered, reference, LEDGER)
+    checks = gate.compare(suite.name, suite.rows, scattered, reference, LEDGER)
 
     assert [check.status for check in checks] == ["holds", "fails"]
 
@@ -131,7 +132,9 @@ def test_a_margin_of_the_row_comes_before_that_of_the_ledger(suite: Suite, tmp_p
     entry = published.Entry(label="Plain", where="Table 1", margin=0.5)
     ledger = LEDGER.model_copy(update={"rows": {"a/plain": entry}})
 
-    _, final = gate.compare(suite.rows, _store(tmp_path / "ours", suite, 89.2), reference, ledger)
+    _, final = gate.compare(
+        suite.name, suite.rows, _store(tmp_path / "ours", suite, 89.2), reference, ledger
+    )
 
     assert (final.threshold.bound, final.status) == (89.5, "fails")
 
@@ -141,7 +144,9 @@ def test_without_a_ledger_the_margin_is_a_hundredth_of_the_reference(
 ) -> None:
     reference = _store(tmp_path / "reference", suite, 90.0)
 
-    _, final = gate.compare(suite.rows, _store(tmp_path / "ours", suite, 89.2), reference, None)
+    _, final = gate.compare(
+        suite.name, suite.rows, _store(tmp_path / "ours", suite, 89.2), reference, None
+    )
 
     assert final.threshold.bound == pytest.approx(89.1)
     assert final.status == "holds"
@@ -150,7 +155,7 @@ def test_without_a_ledger_the_margin_is_a_hundredth_of_the_reference(
 def test_what_the_reference_has_and_we_have_not_is_missing(suite: Suite, tmp_path: Path) -> None:
     reference = _store(tmp_path / "reference", suite, 90.0)
 
-    checks = gate.compare(suite.rows, Store(tmp_path / "none"), reference, LEDGER)
+    checks = gate.compare(suite.name, suite.rows, Store(tmp_path / "none"), reference, LEDGER)
 
     assert [check.status for check in checks] == ["missing", "missing"]
 
@@ -161,9 +166,64 @@ def test_a_reference_of_older_versions_counts(suite: Suite, tmp_path: Path) -> N
         older = config.model_copy(update={"plugins": {"toys": "0.0.1"}})
         reference.put(records.good(older, last=90.0))
 
-    checks = gate.compare(suite.rows, _store(tmp_path / "ours", suite, 80.0), reference, LEDGER)
+    checks = gate.compare(
+        suite.name, suite.rows, _store(tmp_path / "ours", suite, 80.0), reference, LEDGER
+    )
 
     assert [check.status for check in checks] == ["holds", "fails"]
+
+
+def _reference(path: Path, suite: Suite, **changes: Any) -> Store:
+    """Three seeds of the first row as they ended in 90, made with `changes` of the training."""
+    store = Store(path)
+    for config in suite.rows[0].cells:
+        training = config.training.model_copy(update=changes)
+        old = records.good(config.model_copy(update={"training": training}), last=90.0)
+        made_for = records.provenance(suite="toy", row="a/plain")
+        store.put(old.model_copy(update={"provenance": made_for}))
+    return store
+
+
+def test_a_row_that_is_asked_differently_is_compared_with_the_row_as_it_was(
+    suite: Suite, tmp_path: Path
+) -> None:
+    reference = _reference(tmp_path / "reference", suite, learning_rate=0.2)
+    ours = _store(tmp_path / "ours", suite, 80.0, 80.0, 80.0)
+
+    checks = gate.compare(suite.name, suite.rows, ours, reference, LEDGER)
+
+    assert [(c.row, c.threshold.metric, c.origin, c.status) for c in checks] == [
+        ("a/plain", "during_accuracy", "reference 99, 3 seeds, asked differently", "holds"),
+        ("a/plain", "final_accuracy", "reference 90, 3 seeds, asked differently", "fails"),
+    ]
+
+
+def test_a_row_that_gets_other_seeds_is_compared_with_those_it_had(
+    suite: Suite, tmp_path: Path
+) -> None:
+    reference = _reference(tmp_path / "reference", suite)
+    path = tmp_path / "others.yaml"
+    path.write_text(TEXT.replace("[1, 2, 3]", "[4, 5]"))
+    others = load(path, toys.registry())
+
+    checks = gate.compare(
+        "toy", others.rows, _store(tmp_path / "ours", others, 80.0), reference, LEDGER
+    )
+
+    assert [(c.origin, c.status) for c in checks][1] == (
+        "reference 90, 3 seeds, asked differently",
+        "fails",
+    )
+
+
+def test_records_of_another_suite_are_no_reference_for_a_changed_row(
+    suite: Suite, tmp_path: Path
+) -> None:
+    reference = _reference(tmp_path / "reference", suite, learning_rate=0.2)
+    ours = _store(tmp_path / "ours", suite, 80.0)
+
+    with pytest.raises(ClbenchError, match="has no full-budget record of these rows"):
+        gate.compare("another", suite.rows, ours, reference, LEDGER)
 
 
 def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_path: Path) -> None:
@@ -173,11 +233,11 @@ def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_p
     path.write_text(path.read_text().replace(": 60,", ": 61,"))
 
     with pytest.raises(ClbenchError) as empty:
-        gate.compare(suite.rows, ours, Store(tmp_path / "empty"), LEDGER)
+        gate.compare(suite.name, suite.rows, ours, Store(tmp_path / "empty"), LEDGER)
     with pytest.raises(RecordError) as broken:
-        gate.compare(suite.rows, ours, damaged, LEDGER)
+        gate.compare(suite.name, suite.rows, ours, damaged, LEDGER)
     with pytest.raises(ClbenchError) as same:
-        gate.compare(suite.rows, ours, Store(tmp_path / "x" / ".." / "ours"), LEDGER)
+        gate.compare(suite.name, suite.rows, ours, Store(tmp_path / "x" / ".." / "ours"), LEDGER)
 
     assert str(empty.value) == f"{tmp_path / 'empty'} has no full-budget record of these rows"
     assert str(broken.value) == f"{path}: its checksum does not fit: damaged, or edited by hand"
