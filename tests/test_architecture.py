@@ -17,7 +17,8 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"records", "protocols", "published", "checks"},
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
-    {"matrix", "batching", "optimisation", "sample_gradients", "mixing", "observing", "curves"},
+    {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
+    | {"observing", "curves"},
     {"executor", "provenance", "references", "gate", "tables", "checkpoints"},
     {"columns", "comparison", "explain", "schema", "analysis", "claims"},
     {"cell_run", "regimes", "runner", "render", "progress"},

@@ -79,13 +79,13 @@ class _Learners(LearnerContract):
 
 class _DrawsGlobally(FineTuning):
     def observe(self, batch: Batch) -> Observation:
-        self._parameters.values.add_(0.01 * torch.randn(()))
+        self.parameters.values.add_(0.01 * torch.randn(()))
         return super().observe(batch)
 
 
 class _LearnsInPredict(FineTuning):
     def predict(self, query: Query) -> Tensor:
-        self._parameters.values.mul_(0.9)
+        self.parameters.values.mul_(0.9)
         return super().predict(query)
 
 
@@ -101,7 +101,7 @@ class _TellsTheOutputsAfterTheStep(FineTuning):
 
 
 class _LearnsNothing(FineTuning):
-    def _step(self) -> None:
+    def step(self) -> None:
         pass
 
 

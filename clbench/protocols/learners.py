@@ -93,7 +93,7 @@ class Learner(Protocol):
     def observe(self, batch: Batch) -> Observation:
         """One optimisation step on `batch`."""
 
-    def end_task(self, task_id: int, consolidation: TaskData) -> None:
+    def end_task(self, task_id: int, data: TaskData) -> None:
         """A task has ended and another will follow."""
 
     def predict(self, query: Query) -> Tensor:

@@ -60,7 +60,7 @@ class Coresets(FineTuning):
     def begin_task(self, task_id: int) -> None:
         """Keep the net as it is, to be taught by it."""
         super().begin_task(task_id)
-        self._former = copied(self._parameters.detached)
+        self._former = copied(self.parameters.detached)
 
     def penalties(self, weights: NamedTensors) -> list[Tensor]:
         """Those of the regularizers, and the distillation loss."""
@@ -77,9 +77,9 @@ class Coresets(FineTuning):
             for inputs, n in zip(stored, shares.tolist(), strict=True)
         ]
         inputs = torch.cat(_of_one_length(drawn) if self._axis == 1 else drawn, dim=self._axis)
-        lesson = teach(inputs, shares, self._net, self._former, self._layout, self._objective)
-        outputs = self._net(weights, lesson.query, Context(training=True))
-        outputs = self._layout.select(outputs, lesson.query.task_id)
+        lesson = teach(inputs, shares, self.net, self._former, self.layout, self._objective)
+        outputs = self.net(weights, lesson.query, Context(training=True))
+        outputs = self.layout.select(outputs, lesson.query.task_id)
         return distillation(outputs, lesson, self._objective, self._params.temperature)
 
     def _draw(self, size: int, count: int) -> Tensor:

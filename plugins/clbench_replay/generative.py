@@ -105,18 +105,18 @@ class GenerativeReplay:
         )
         main = self._net.initial(context.generator("init"))
         decoder = self._decoder.initial(context.generator("decoder-init"))
-        self._parameters = FlatParameters(
+        self.parameters = FlatParameters(
             {f"main.{name}": tensor for name, tensor in main.items()}
             | {f"decoder.{name}": tensor for name, tensor in decoder.items()}
         )
-        self._optimiser = Optimiser(self._parameters, context.training)
+        self._optimiser = Optimiser(self.parameters, context.training)
         self._noise = context.generator("latent-noise")
         self._drawing = context.generator("replay")
         self._regularizers = context.build_regularizers(self._net)
         self._decoder_regularizers = context.build_regularizers(self._decoder)
         if any(regularizer.watches for regularizer in self._regularizers):
             raise UnavailableError("generative replay shows its steps to no regularizer")
-        weights = self._parameters.detached
+        weights = self.parameters.detached
         for regularizer in self._regularizers:
             regularizer.begin(_part(weights, "main"))
         for regularizer in self._decoder_regularizers:
@@ -128,20 +128,20 @@ class GenerativeReplay:
     @property
     def num_parameters(self) -> int:
         """Main net and decoder."""
-        return self._parameters.values.numel()
+        return self.parameters.values.numel()
 
     def begin_task(self, task_id: int) -> None:
         """Keep both nets as they are, to be taught by them."""
         if self._context.training.optimizer_state == "reset":
             self._optimiser.reset()
         self._task_id = task_id
-        self._former = copied(self._parameters.detached)
+        self._former = copied(self.parameters.detached)
 
     def observe(self, batch: Batch) -> Observation:
         """One training step."""
-        self._parameters.zero_gradients()
+        self.parameters.zero_gradients()
         self._steps = batch.inputs.shape[0]
-        weights = self._parameters.named
+        weights = self.parameters.named
         main, decoder = _part(weights, "main"), _part(weights, "decoder")
         assert isinstance(batch.task_id, int)  # the scenario gives it, and tasks are not mixed
         B = batch.inputs.shape[1]
@@ -172,7 +172,7 @@ class GenerativeReplay:
         total.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             if self._context.training.clip is not None:
-                self._parameters.clip_gradients(self._context.training.clip)
+                self.parameters.clip_gradients(self._context.training.clip)
             self._optimiser.step()
         return Observation(loss.detach(), outputs.detach())
 
@@ -211,7 +211,7 @@ class GenerativeReplay:
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate on the main net."""
-        weights = _part(self._parameters.detached, "main")
+        weights = _part(self.parameters.detached, "main")
         context = replace(self._context, net=self._net, layout=self._layout)
         consolidation = WeightConsolidation(weights, data, context, Context())
         for regularizer in self._regularizers:
@@ -220,13 +220,13 @@ class GenerativeReplay:
     @torch.no_grad()
     def predict(self, query: Query) -> Tensor:
         """The competing outputs of the main net; changes no state."""
-        weights = _part(self._parameters.detached, "main")
+        weights = _part(self.parameters.detached, "main")
         return self._layout.select(self._net(weights, query, Context()), query.task_id)
 
     def state(self) -> State:
         """Weights, moments, former nets, generators, states of nets and regularizers."""
         return {
-            "parameters": self._parameters.state(),
+            "parameters": self.parameters.state(),
             "optimiser": self._optimiser.state(),
             "task_id": self._task_id,
             "steps": self._steps,
@@ -239,7 +239,7 @@ class GenerativeReplay:
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
-        self._parameters.restore(state["parameters"])
+        self.parameters.restore(state["parameters"])
         self._optimiser.restore(state["optimiser"])
         self._task_id, self._steps = state["task_id"], state["steps"]
         self._former = dict(state["former"])

@@ -102,7 +102,7 @@ class StreamLearner(ABC, Generic[P]):
             self.step(self._t)
         return Observation(loss.detach(), outputs.detach())
 
-    def end_task(self, task_id: int, consolidation: TaskData) -> None:
+    def end_task(self, task_id: int, data: TaskData) -> None:
         """Nothing: a rule for streams knows of no tasks."""
 
     @torch.no_grad()

@@ -36,7 +36,7 @@ class AGem(Rehearsal):
         loss.backward()  # type: ignore[no-untyped-call]
         if reference is not None:
             with torch.no_grad():
-                gradient = self._parameters.gradients
+                gradient = self.parameters.gradients
                 gradient.copy_(projected(gradient, reference))
         return Observation(loss.detach(), outputs.detach())
 
@@ -46,13 +46,13 @@ class AGem(Rehearsal):
         if not count:
             return None
         (total / count).backward()  # type: ignore[no-untyped-call]
-        reference = self._parameters.gradients.clone()
-        self._parameters.zero_gradients()
+        reference = self.parameters.gradients.clone()
+        self.parameters.zero_gradients()
         return reference
 
-    def end_task(self, task_id: int, consolidation: TaskData) -> None:
+    def end_task(self, task_id: int, data: TaskData) -> None:
         """Show the memory the whole training set of the task."""
-        for batch in consolidation.batches(consolidation.num_samples):
+        for batch in data.batches(data.num_samples):
             self._memory.add(batch)
 
 

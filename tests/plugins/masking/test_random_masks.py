@@ -83,19 +83,19 @@ def test_masked_units_are_silent_and_their_weights_do_not_move() -> None:
     learner = RandomMasks(RandomMasksParams(mask_fraction=0.5), _context(net))
     mask = learner.forward_context(1, training=True).gains["h"]
     off = mask == 0
-    before = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
+    before = {n: t.detach().clone() for n, t in learner.parameters.named.items()}
 
     for batch in _batches(1, 3):
         learner.observe(batch)
 
     assert off.sum() == 5
     for name in ("W_ih", "b_ih", "W_hh", "b_hh", "W_ho", "b_ho"):
-        moved = learner._parameters.named[name].detach() != before[name]
+        moved = learner.parameters.named[name].detach() != before[name]
         assert not moved[off].any()
         assert moved[~off].any()
-    assert not (learner._parameters.named["W_hh"].detach() != before["W_hh"])[:, off].any()
+    assert not (learner.parameters.named["W_hh"].detach() != before["W_hh"])[:, off].any()
     outputs = net(
-        {n: t.detach() for n, t in learner._parameters.named.items()},
+        {n: t.detach() for n, t in learner.parameters.named.items()},
         _batches(1, 1)[0],
         Context(gains={"h": mask, "y": mask}),
     )

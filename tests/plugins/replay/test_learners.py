@@ -88,13 +88,13 @@ def _excess(W: Tensor) -> Tensor:
 
 def _check_step(learner: Any, batch: Batch, loss: Callable[[dict[str, Tensor]], Tensor]) -> None:
     """One step must be the plain gradient step on `loss`."""
-    leaves = {n: t.detach().clone().requires_grad_() for n, t in learner._parameters.named.items()}
+    leaves = {n: t.detach().clone().requires_grad_() for n, t in learner.parameters.named.items()}
     gradients = torch.autograd.grad(loss(leaves), list(leaves.values()))
 
     learner.observe(batch)
 
     for (name, before), gradient in zip(leaves.items(), gradients, strict=True):
-        moved = learner._parameters.named[name].detach() - before.detach()
+        moved = learner.parameters.named[name].detach() - before.detach()
         torch.testing.assert_close(moved, -RATE * gradient, rtol=1e-3, atol=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss() -> None:
     learner = Coresets(params, _context())
     _learn(learner, 3)
     (batch,) = _batches(3, 1)
-    former = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
+    former = {n: t.detach().clone() for n, t in learner.parameters.named.items()}
     twin = torch.Generator()
     twin.set_state(learner._drawing.get_state())
     order = torch.randperm(3, generator=twin).tolist()
@@ -127,9 +127,9 @@ def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss() -> None:
     ids = torch.tensor([j for j in range(3) for _ in range(shares[j])])
 
     def loss(weights: dict[str, Tensor]) -> Tensor:
-        outputs = LAYOUT.select(learner._net(weights, batch, Context()), 3)
+        outputs = LAYOUT.select(learner.net(weights, batch, Context()), 3)
         task = bce(outputs, batch.targets, reduction="sum") / 8
-        rehearsed = _distilled(learner._net, weights, former, torch.cat(picked, 1), ids)
+        rehearsed = _distilled(learner.net, weights, former, torch.cat(picked, 1), ids)
         return task + 2.0 * rehearsed + _excess(weights["W_hh"])
 
     _check_step(learner, batch, loss)
@@ -159,7 +159,7 @@ def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -
     learner = GenerativeReplay(params, _context())
     _learn(learner, 2)
     (batch,) = _batches(2, 1)
-    former = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
+    former = {n: t.detach().clone() for n, t in learner.parameters.named.items()}
     drawing, noise = torch.Generator(), torch.Generator()
     drawing.set_state(learner._drawing.get_state())
     noise.set_state(learner._noise.get_state())
@@ -215,12 +215,12 @@ def test_parameter_counts_are_those_of_the_source() -> None:
     context = replace(_context(), spec=spec, layout=layout, build_net=build)
     learner = GenerativeReplay(GenerativeReplayParams(latent_size=8), context)
 
-    sizes = {n: t.numel() for n, t in learner._parameters.named.items()}
+    sizes = {n: t.numel() for n, t in learner.parameters.named.items()}
     assert sum(size for name, size in sizes.items() if name.startswith("main.")) == 146_995
     assert sum(size for name, size in sizes.items() if name.startswith("decoder.")) == 137_224
     bound = 1 / 16
     for name in ("W_ih", "b_ih", "W_hh", "W_ho", "W_out"):
-        largest = learner._parameters.named[f"decoder.{name}"].abs().max()
+        largest = learner.parameters.named[f"decoder.{name}"].abs().max()
         assert 0.9 * bound < largest <= bound
 
 
