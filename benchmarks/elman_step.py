@@ -22,8 +22,9 @@ from clbench.config import Training
 from clbench.protocols import Batch, LearnerContext, MainNet, Regularizer
 from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
-from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
+from clbench_copytask.recurrent import RecurrentParams
 from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
@@ -38,7 +39,7 @@ TRAINING = Training(iterations=1, learning_rate=1e-3, clip_grad_norm=1.0)
 
 def context(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> LearnerContext:
     """What a learner is built from."""
-    net = Elman(ElmanParams(hidden_size=H), FAMILY.spec, LAYOUT)
+    net = Elman(RecurrentParams(hidden_size=H), FAMILY.spec, LAYOUT)
     return LearnerContext(
         spec=FAMILY.spec,
         net=net,
@@ -94,7 +95,7 @@ def batch(size: int, task_id: int) -> Batch:
 
 def plain_step(samples: Batch) -> Callable[[], None]:
     """The same step as one would write it: a loop over time, autograd, torch's Adam."""
-    net = Elman(ElmanParams(hidden_size=H), FAMILY.spec, LAYOUT)
+    net = Elman(RecurrentParams(hidden_size=H), FAMILY.spec, LAYOUT)
     p = {n: t.requires_grad_() for n, t in net.initial(generator(0, "init")).items()}
     optimiser = torch.optim.Adam(list(p.values()), lr=1e-3)
 

@@ -20,13 +20,14 @@ from clbench.protocols import Batch, Context
 from clbench.randomness import generator
 from clbench.sample_gradients import squared_gradients
 from clbench.scenario import OutputLayout, Scenario
-from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
+from clbench_copytask.recurrent import RecurrentParams
 
 S, H, BATCH, ALL = 11, 256, 256, 100_000
 FAMILY = PermutedCopy(PermutedCopyParams(num_train=10_000))
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
-NET = Elman(ElmanParams(hidden_size=H), FAMILY.spec, LAYOUT)
+NET = Elman(RecurrentParams(hidden_size=H), FAMILY.spec, LAYOUT)
 PARAMS = NET.initial(generator(0, "init"))
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from clbench.protocols import Batch, Context, SequenceSpec
 from clbench.sample_gradients import squared_gradients
 from clbench.scenario import OutputLayout, Scenario
-from clbench_copytask.elman import Elman, ElmanParams
-from clbench_copytask.lstm import Lstm, LstmParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.lstm import Lstm
+from clbench_copytask.recurrent import RecurrentParams
 
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 2, 3)
 SEQUENCES = SequenceSpec(kind="sequence", input_shape=(4,), outputs_per_task=3, num_tasks=2)
@@ -52,10 +53,16 @@ def _one(batch: Batch, n: int) -> Batch:
 
 
 CASES = {
-    "elman": (Elman(ElmanParams(hidden_size=5), SEQUENCES, LAYOUT), _sequence_batch(False)),
-    "elman, masked": (Elman(ElmanParams(hidden_size=5), SEQUENCES, LAYOUT), _sequence_batch(True)),
-    "lstm": (Lstm(LstmParams(hidden_size=5), SEQUENCES, LAYOUT), _sequence_batch(False)),
-    "lstm, masked": (Lstm(LstmParams(hidden_size=5), SEQUENCES, LAYOUT), _sequence_batch(True)),
+    "elman": (Elman(RecurrentParams(hidden_size=5), SEQUENCES, LAYOUT), _sequence_batch(False)),
+    "elman, masked": (
+        Elman(RecurrentParams(hidden_size=5), SEQUENCES, LAYOUT),
+        _sequence_batch(True),
+    ),
+    "lstm": (Lstm(RecurrentParams(hidden_size=5), SEQUENCES, LAYOUT), _sequence_batch(False)),
+    "lstm, masked": (
+        Lstm(RecurrentParams(hidden_size=5), SEQUENCES, LAYOUT),
+        _sequence_batch(True),
+    ),
     "linear": (toys.Linear(toys.NoParams(), PICTURES, LAYOUT), _picture_batch()),
 }
 

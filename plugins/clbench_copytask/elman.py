@@ -18,32 +18,16 @@ time steps, and outputs are computed only where they are wanted. ``tanh(a)`` is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from clbench.params import Params
-from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
-from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
+from clbench.protocols import Context, NamedTensors, Query, SequenceSpec
+from clbench.scenario import OutputLayout
 
-from .recurrent import initial_parameters, with_task_input
-
-
-class ElmanParams(Params):
-    """Parameters of the Elman net."""
-
-    hidden_size: PositiveInt = 256
-    """Units H of both hidden layers."""
-    task_input: bool = False
-    """Whether a one-hot vector of the task is appended to the input of every time step."""
-    orthogonal_init: bool = False
-    """Whether the recurrent weights start as a random orthogonal matrix."""
-    recurrent_init: Literal["fan-in", "hidden-size"] = "fan-in"
-    """Bound of the uniform initialisation: 1/sqrt(fan-in) of each weight, or 1/sqrt(H) of all but
-    the output layer, as in `torch.nn.RNN`."""
+from .recurrent import RecurrentNet, RecurrentParams
 
 
 class Activity(NamedTuple):
@@ -53,28 +37,23 @@ class Activity(NamedTuple):
     y: Tensor  # (W, B, H)
 
 
-class Elman:
+class Elman(RecurrentNet):
     """A main net for sequences; see the module's text for its equations.
 
     Gains are looked up under the names ``h`` and ``y``.
     """
 
-    Params: ClassVar[type[Params]] = ElmanParams
     version: ClassVar[int] = 1
-    scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence"})
 
-    output_names: tuple[str, ...] = ("W_out", "b_out")
     recurrent_blocks: Mapping[str, int] = {"W_hh": 1}
 
-    def __init__(self, params: ElmanParams, spec: SequenceSpec, layout: OutputLayout) -> None:
-        self._params = params
-        self._num_tasks = layout.num_tasks
-        (features,) = spec.input_shape
-        inputs = features + (layout.num_tasks if params.task_input else 0)
-        hidden, outputs = params.hidden_size, layout.num_outputs
-        self.gain_sizes: Mapping[str, int] = {"h": hidden, "y": hidden}
-        self.shapes: Mapping[str, tuple[int, ...]] = {
+    def __init__(self, params: RecurrentParams, spec: SequenceSpec, layout: OutputLayout) -> None:
+        super().__init__(params, spec, layout)
+        self.gain_sizes = {"h": params.hidden_size, "y": params.hidden_size}
+
+    def layers(self, inputs: int, hidden: int, outputs: int) -> Mapping[str, tuple[int, ...]]:
+        """Both hidden layers and the output layer."""
+        return {
             "W_ih": (hidden, inputs),
             "b_ih": (hidden,),
             "W_hh": (hidden, hidden),
@@ -85,19 +64,9 @@ class Elman:
             "b_out": (outputs,),
         }
 
-    def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights and biases uniform as `recurrent_init` says; W_hh maybe orthogonal."""
-        params = self._params
-        return initial_parameters(
-            self.shapes,
-            orthogonal_blocks=self.recurrent_blocks if params.orthogonal_init else {},
-            fan_in=params.hidden_size if params.recurrent_init == "hidden-size" else None,
-            generator=generator,
-        )
-
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
         """Logits of the wanted steps, ``(W, B, num_outputs)``."""
-        inputs = self._inputs(query)
+        inputs = self.inputs(query)
         window = query.window
         assert window is not None  # the net takes sequences only
         outputs: Tensor = _ElmanFunction.apply(  # type: ignore[no-untyped-call]
@@ -120,7 +89,7 @@ class Elman:
 
         The gradient of one sample is summed over time before it is squared.
         """
-        inputs = self._inputs(query)
+        inputs = self.inputs(query)
         window = query.window
         assert window is not None  # the net takes sequences only
         gains = context.gains.get("h"), context.gains.get("y")
@@ -142,18 +111,6 @@ class Elman:
             squares.append(deltas.sum(0).square().sum(0))
         squares[3] = squares[1].clone()  # b_hh acts at the first step too, as b_ih does
         return dict(zip(self.shapes, squares, strict=True))
-
-    def state(self) -> State:
-        """Empty: nothing but parameters."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing to take back."""
-
-    def _inputs(self, query: Query) -> Tensor:
-        if not self._params.task_input:
-            return query.inputs
-        return with_task_input(query, self._num_tasks)
 
 
 def _squared_weight_gradients(deltas: Tensor, sources: Tensor, chunk: int = 8) -> Tensor:

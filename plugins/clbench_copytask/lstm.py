@@ -14,52 +14,27 @@ penalty act on each of the four gate blocks of W_hh by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from clbench.params import Params
-from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
-from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
+from clbench.protocols import Context, NamedTensors, Query
 
-from .recurrent import initial_parameters, with_task_input
+from .recurrent import RecurrentNet
 
 
-class LstmParams(Params):
-    """Parameters of the LSTM net."""
-
-    hidden_size: PositiveInt = 256
-    """Units H."""
-    task_input: bool = False
-    """Whether a one-hot vector of the task is appended to the input of every time step."""
-    orthogonal_init: bool = False
-    """Whether each gate block of the recurrent weights starts as a random orthogonal matrix."""
-    recurrent_init: Literal["fan-in", "hidden-size"] = "fan-in"
-    """Bound of the uniform initialisation: 1/sqrt(fan-in) of each weight, or 1/sqrt(H) of all but
-    the output layer, as in `torch.nn.RNN`."""
-
-
-class Lstm:
+class Lstm(RecurrentNet):
     """A main net for sequences; see the module's text for its equations. Takes no gains."""
 
-    Params: ClassVar[type[Params]] = LstmParams
     version: ClassVar[int] = 1
-    scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"sequence"})
 
-    output_names: tuple[str, ...] = ("W_out", "b_out")
     recurrent_blocks: Mapping[str, int] = {"W_hh": 4}
     gain_sizes: Mapping[str, int] = {}
 
-    def __init__(self, params: LstmParams, spec: SequenceSpec, layout: OutputLayout) -> None:
-        self._params = params
-        self._num_tasks = layout.num_tasks
-        (features,) = spec.input_shape
-        inputs = features + (layout.num_tasks if params.task_input else 0)
-        hidden, outputs = params.hidden_size, layout.num_outputs
-        self.shapes: Mapping[str, tuple[int, ...]] = {
+    def layers(self, inputs: int, hidden: int, outputs: int) -> Mapping[str, tuple[int, ...]]:
+        """All gates in one, and the output layer."""
+        return {
             "W_ih": (4 * hidden, inputs),
             "b_ih": (4 * hidden,),
             "W_hh": (4 * hidden, hidden),
@@ -68,21 +43,9 @@ class Lstm:
             "b_out": (outputs,),
         }
 
-    def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights and biases uniform as `recurrent_init` says; W_hh maybe orthogonal."""
-        params = self._params
-        return initial_parameters(
-            self.shapes,
-            orthogonal_blocks=self.recurrent_blocks if params.orthogonal_init else {},
-            fan_in=params.hidden_size if params.recurrent_init == "hidden-size" else None,
-            generator=generator,
-        )
-
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
         """Logits of the wanted steps, ``(W, B, num_outputs)``."""
-        inputs = (
-            with_task_input(query, self._num_tasks) if self._params.task_input else query.inputs
-        )
+        inputs = self.inputs(query)
         window = query.window
         assert window is not None  # the net takes sequences only
         x = inputs[: window.stop] @ params["W_ih"].t() + (params["b_ih"] + params["b_hh"])
@@ -94,10 +57,3 @@ class Lstm:
             h = o.sigmoid() * c.tanh()
             states.append(h)
         return torch.stack(states[window]) @ params["W_out"].t() + params["b_out"]
-
-    def state(self) -> State:
-        """Empty: nothing but parameters."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Nothing to take back."""

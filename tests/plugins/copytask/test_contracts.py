@@ -7,12 +7,13 @@ import torch
 from clbench.protocols import MainNet, Query, SequenceSpec, TaskFamily
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import FamilyContract, NetContract
-from clbench_copytask.elman import Elman, ElmanParams
-from clbench_copytask.lstm import Lstm, LstmParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.lstm import Lstm
 from clbench_copytask.padded_copy import PaddedCopy, PaddedCopyParams
 from clbench_copytask.pattern_manipulation import PatternManipulation, PatternManipulationParams
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
 from clbench_copytask.plain_copy import PlainCopy, PlainCopyParams
+from clbench_copytask.recurrent import RecurrentParams
 
 SPEC = SequenceSpec(kind="sequence", input_shape=(3,), outputs_per_task=2, num_tasks=2)
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 2, 2)
@@ -26,17 +27,17 @@ class _Sequences(NetContract):
 
 class TestElman(_Sequences):
     def build(self) -> MainNet:
-        return Elman(ElmanParams(hidden_size=5), SPEC, LAYOUT)
+        return Elman(RecurrentParams(hidden_size=5), SPEC, LAYOUT)
 
 
 class TestOrthogonalElman(_Sequences):
     def build(self) -> MainNet:
-        return Elman(ElmanParams(hidden_size=5, orthogonal_init=True), SPEC, LAYOUT)
+        return Elman(RecurrentParams(hidden_size=5, orthogonal_init=True), SPEC, LAYOUT)
 
 
 class TestLstm(_Sequences):
     def build(self) -> MainNet:
-        return Lstm(LstmParams(hidden_size=5), SPEC, LAYOUT)
+        return Lstm(RecurrentParams(hidden_size=5), SPEC, LAYOUT)
 
 
 SMALL = {"num_tasks": 3, "num_train": 100, "num_test": 20, "num_validation": 5}

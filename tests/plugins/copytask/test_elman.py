@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clbench.protocols import Context, NamedTensors, Query, SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
-from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.recurrent import RecurrentParams
 
 SPEC = SequenceSpec(kind="sequence", input_shape=(8,), outputs_per_task=7, num_tasks=5)
 MULTI_HEAD = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
@@ -50,7 +51,7 @@ def _inputs(S: int, B: int, F: int, seed: int = 1) -> Tensor:
 def test_parameter_counts_are_those_of_the_source(
     layout: OutputLayout, task_input: bool, count: int
 ) -> None:
-    net = Elman(ElmanParams(task_input=task_input), SPEC, layout)
+    net = Elman(RecurrentParams(task_input=task_input), SPEC, layout)
 
     assert sum(math.prod(shape) for shape in net.shapes.values()) == count
     assert {n: tuple(t.shape) for n, t in net.initial(torch.Generator()).items()} == net.shapes
@@ -59,7 +60,7 @@ def test_parameter_counts_are_those_of_the_source(
 @pytest.mark.parametrize("window", [slice(6, 11), slice(0, 11), slice(2, 5), slice(0, 1)])
 @pytest.mark.parametrize("gained", ["no gains", "one mask", "a mask per sample"])
 def test_outputs_and_gradients_are_those_of_the_equations(window: slice, gained: str) -> None:
-    net = Elman(ElmanParams(hidden_size=12), SPEC, MULTI_HEAD)
+    net = Elman(RecurrentParams(hidden_size=12), SPEC, MULTI_HEAD)
     params, x = _double(net), _inputs(11, 6, 8)
     gain: Tensor | float = 1.0
     context = Context()
@@ -80,7 +81,7 @@ def test_outputs_and_gradients_are_those_of_the_equations(window: slice, gained:
 
 
 def test_in_single_precision_outputs_agree_to_rounding() -> None:
-    net = Elman(ElmanParams(), SPEC, MULTI_HEAD)
+    net = Elman(RecurrentParams(), SPEC, MULTI_HEAD)
     params = net.initial(torch.Generator().manual_seed(0))
     x = _inputs(11, 128, 8).float().round()
 
@@ -90,7 +91,7 @@ def test_in_single_precision_outputs_agree_to_rounding() -> None:
 
 
 def test_training_follows_the_equations_for_hundreds_of_steps() -> None:
-    net = Elman(ElmanParams(hidden_size=10), SPEC, SINGLE_HEAD)
+    net = Elman(RecurrentParams(hidden_size=10), SPEC, SINGLE_HEAD)
     fast, slow = _double(net), _double(net)
     generator = torch.Generator().manual_seed(5)
     optimisers = [torch.optim.Adam(list(p.values()), lr=1e-2) for p in (fast, slow)]
@@ -112,7 +113,7 @@ def test_training_follows_the_equations_for_hundreds_of_steps() -> None:
 
 
 def test_task_identity_is_a_one_hot_input_at_every_step() -> None:
-    net = Elman(ElmanParams(hidden_size=6, task_input=True), SPEC, MULTI_HEAD)
+    net = Elman(RecurrentParams(hidden_size=6, task_input=True), SPEC, MULTI_HEAD)
     params, x = _double(net), _inputs(4, 3, 8)
     ids = torch.tensor([2, 0, 4])
     one_hot = torch.nn.functional.one_hot(ids, 5).double().expand(4, 3, 5)
@@ -126,7 +127,7 @@ def test_task_identity_is_a_one_hot_input_at_every_step() -> None:
 
 
 def test_every_layer_starts_uniform_within_the_root_of_its_fan_in() -> None:
-    net = Elman(ElmanParams(), SPEC, MULTI_HEAD)
+    net = Elman(RecurrentParams(), SPEC, MULTI_HEAD)
 
     drawn = net.initial(torch.Generator().manual_seed(0))
 
@@ -138,8 +139,8 @@ def test_every_layer_starts_uniform_within_the_root_of_its_fan_in() -> None:
 
 
 def test_the_recurrent_weights_can_start_orthogonal() -> None:
-    net = Elman(ElmanParams(hidden_size=32, orthogonal_init=True), SPEC, MULTI_HEAD)
-    plain = Elman(ElmanParams(hidden_size=32), SPEC, MULTI_HEAD)
+    net = Elman(RecurrentParams(hidden_size=32, orthogonal_init=True), SPEC, MULTI_HEAD)
+    plain = Elman(RecurrentParams(hidden_size=32), SPEC, MULTI_HEAD)
 
     W = net.initial(torch.Generator().manual_seed(0))
     others = plain.initial(torch.Generator().manual_seed(0))
@@ -150,7 +151,7 @@ def test_the_recurrent_weights_can_start_orthogonal() -> None:
 
 
 def test_squared_gradients_are_those_of_a_loop_over_samples() -> None:
-    net = Elman(ElmanParams(hidden_size=9), SPEC, MULTI_HEAD)
+    net = Elman(RecurrentParams(hidden_size=9), SPEC, MULTI_HEAD)
     params, x, window = _double(net), _inputs(11, 20, 8), slice(6, 11)
     mask = (torch.rand(9, generator=torch.Generator().manual_seed(4)) < 0.7).double()
     context = Context(gains={"h": mask, "y": mask})

@@ -6,14 +6,15 @@ import torch
 
 from clbench.protocols import Context, Query, SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
-from clbench_copytask.lstm import Lstm, LstmParams
+from clbench_copytask.lstm import Lstm
+from clbench_copytask.recurrent import RecurrentParams
 
 SPEC = SequenceSpec(kind="sequence", input_shape=(8,), outputs_per_task=7, num_tasks=5)
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
 
 
 def test_outputs_are_those_of_torch_lstm_and_a_linear_layer() -> None:
-    net = Lstm(LstmParams(hidden_size=6), SPEC, LAYOUT)
+    net = Lstm(RecurrentParams(hidden_size=6), SPEC, LAYOUT)
     params = net.initial(torch.Generator().manual_seed(0))
     x = torch.rand(7, 4, 8, generator=torch.Generator().manual_seed(1))
     reference = torch.nn.LSTM(8, 6)
@@ -29,7 +30,7 @@ def test_outputs_are_those_of_torch_lstm_and_a_linear_layer() -> None:
 
 
 def test_each_gate_block_of_the_recurrent_weights_can_start_orthogonal() -> None:
-    net = Lstm(LstmParams(hidden_size=6, orthogonal_init=True), SPEC, LAYOUT)
+    net = Lstm(RecurrentParams(hidden_size=6, orthogonal_init=True), SPEC, LAYOUT)
 
     W_hh = net.initial(torch.Generator().manual_seed(0))["W_hh"]
 
@@ -39,7 +40,7 @@ def test_each_gate_block_of_the_recurrent_weights_can_start_orthogonal() -> None
 
 
 def test_task_identity_is_an_input_of_every_step() -> None:
-    net = Lstm(LstmParams(hidden_size=6, task_input=True), SPEC, LAYOUT)
+    net = Lstm(RecurrentParams(hidden_size=6, task_input=True), SPEC, LAYOUT)
     params = net.initial(torch.Generator().manual_seed(0))
     x = torch.rand(7, 4, 8, generator=torch.Generator().manual_seed(1))
 

@@ -17,7 +17,8 @@ from clbench.protocols import Batch, Context, Learner, Regularizer, SequenceSpec
 from clbench.randomness import generator
 from clbench.scenario import Heads, OutputLayout, Scenario
 from clbench.testing import LearnerContract
-from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.recurrent import RecurrentParams
 from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
 from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
@@ -28,7 +29,7 @@ SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_t
 
 def _net(heads: Heads = "per-task") -> tuple[Elman, OutputLayout]:
     layout = OutputLayout(Scenario.TASK_IL, heads, 4, 1)
-    return Elman(ElmanParams(hidden_size=4), SPEC, layout), layout
+    return Elman(RecurrentParams(hidden_size=4), SPEC, layout), layout
 
 
 def _params(**changes: Any) -> ChunkedHypernetworkParams:

@@ -26,8 +26,9 @@ from clbench.protocols import (
 from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract
-from clbench_copytask.elman import Elman, ElmanParams
-from clbench_copytask.lstm import Lstm, LstmParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.lstm import Lstm
+from clbench_copytask.recurrent import RecurrentParams
 from clbench_masking.random_masks import RandomMasks, RandomMasksParams, draw_masks
 from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
 
@@ -69,7 +70,7 @@ def _context(
 
 
 def _elman() -> Elman:
-    return Elman(ElmanParams(hidden_size=10), SPEC, LAYOUT)
+    return Elman(RecurrentParams(hidden_size=10), SPEC, LAYOUT)
 
 
 def _batches(task_id: int, count: int) -> list[Batch]:
@@ -114,7 +115,7 @@ def test_each_sample_of_a_mixed_batch_has_the_mask_of_its_task() -> None:
 
 
 def test_a_net_without_gains_cannot_be_masked() -> None:
-    net = Lstm(LstmParams(hidden_size=4), SPEC, LAYOUT)
+    net = Lstm(RecurrentParams(hidden_size=4), SPEC, LAYOUT)
 
     with pytest.raises(UnavailableError, match=r"^Lstm has no units that can be masked$"):
         RandomMasks(RandomMasksParams(), _context(net))

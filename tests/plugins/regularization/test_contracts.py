@@ -23,7 +23,8 @@ from clbench.protocols import (
 from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract, RegularizerContract
-from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.recurrent import RecurrentParams
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
@@ -31,7 +32,7 @@ from clbench_regularization.si import SynapticIntelligence, SynapticIntelligence
 
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 3, 1)
 SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=3)
-NET = Elman(ElmanParams(hidden_size=4), SPEC, LAYOUT)
+NET = Elman(RecurrentParams(hidden_size=4), SPEC, LAYOUT)
 
 
 class _Consolidation:

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from clbench.params import read
 from clbench.protocols import SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
-from clbench_copytask.elman import Elman, ElmanParams
-from clbench_copytask.lstm import Lstm, LstmParams
+from clbench_copytask.elman import Elman
+from clbench_copytask.lstm import Lstm
+from clbench_copytask.recurrent import RecurrentParams
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
 
 SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=2)
@@ -18,7 +19,7 @@ LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 2, 1)
 
 
 def test_the_penalty_of_a_small_matrix_is_the_one_worked_out_by_hand() -> None:
-    net = Elman(ElmanParams(hidden_size=2), SPEC, LAYOUT)
+    net = Elman(RecurrentParams(hidden_size=2), SPEC, LAYOUT)
     W = torch.tensor([[1.0, 1.0], [0.0, 2.0]], requires_grad=True)
     # W W^T - I = [[1, 2], [2, 3]]: squares sum to 18
     # 4 (W W^T - I) W = 4 [[1, 5], [2, 8]]
@@ -33,7 +34,7 @@ def test_the_penalty_of_a_small_matrix_is_the_one_worked_out_by_hand() -> None:
 
 
 def test_the_gradient_is_that_of_automatic_differentiation() -> None:
-    net = Elman(ElmanParams(hidden_size=7), SPEC, LAYOUT)
+    net = Elman(RecurrentParams(hidden_size=7), SPEC, LAYOUT)
     W = torch.randn(7, 7, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
 
     penalty = Orthogonal(OrthogonalParams(strength=0.3), net).penalty({"W_hh": W})
@@ -47,7 +48,7 @@ def test_the_gradient_is_that_of_automatic_differentiation() -> None:
 
 
 def test_an_orthogonal_matrix_costs_nothing() -> None:
-    net = Elman(ElmanParams(hidden_size=8, orthogonal_init=True), SPEC, LAYOUT)
+    net = Elman(RecurrentParams(hidden_size=8, orthogonal_init=True), SPEC, LAYOUT)
     params = net.initial(torch.Generator().manual_seed(0))
 
     penalty = Orthogonal(OrthogonalParams(strength=1.0), net).penalty(params)
@@ -57,7 +58,7 @@ def test_an_orthogonal_matrix_costs_nothing() -> None:
 
 
 def test_the_gates_of_an_lstm_are_penalised_block_by_block() -> None:
-    net = Lstm(LstmParams(hidden_size=3), SPEC, LAYOUT)
+    net = Lstm(RecurrentParams(hidden_size=3), SPEC, LAYOUT)
     params = net.initial(torch.Generator().manual_seed(0))
 
     penalty = Orthogonal(OrthogonalParams(strength=1.0), net).penalty(params)
@@ -69,7 +70,7 @@ def test_the_gates_of_an_lstm_are_penalised_block_by_block() -> None:
 
 
 def test_a_strength_of_zero_adds_nothing_and_a_negative_one_is_refused() -> None:
-    net = Elman(ElmanParams(hidden_size=2), SPEC, LAYOUT)
+    net = Elman(RecurrentParams(hidden_size=2), SPEC, LAYOUT)
 
     assert Orthogonal(OrthogonalParams(strength=0.0), net).penalty({"W_hh": torch.eye(2)}) is None
     with pytest.raises(ValidationError, match="greater than or equal to 0"):

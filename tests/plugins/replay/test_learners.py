@@ -17,8 +17,9 @@ from clbench.protocols import Batch, Context, Learner, LearnerContext, MainNet, 
 from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract
-from clbench_copytask.elman import Elman, ElmanParams
+from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
+from clbench_copytask.recurrent import RecurrentParams
 from clbench_copytask.scoring import Bitwise
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
 from clbench_replay.coresets import Coresets, CoresetsParams
@@ -35,7 +36,7 @@ RATE = 0.01
 
 
 def _net(spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
-    return Elman(ElmanParams.model_validate({"hidden_size": 6} | dict(changes)), spec, layout)
+    return Elman(RecurrentParams.model_validate({"hidden_size": 6} | dict(changes)), spec, layout)
 
 
 def _orthogonal(net: MainNet) -> tuple[Orthogonal]:
@@ -210,7 +211,7 @@ def test_parameter_counts_are_those_of_the_source() -> None:
     layout = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
 
     def build(spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
-        return Elman(ElmanParams.model_validate(dict(changes)), spec, layout)
+        return Elman(RecurrentParams.model_validate(dict(changes)), spec, layout)
 
     context = replace(_context(), spec=spec, layout=layout, build_net=build)
     learner = GenerativeReplay(GenerativeReplayParams(latent_size=8), context)
