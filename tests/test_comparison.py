@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import records
+import suite_files
 import toys
 from rich.console import Console
 from scipy import stats
@@ -20,7 +21,7 @@ from clbench.comparison import Pairing
 from clbench.errors import ClbenchError, RecordError, UnknownNameError
 from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import Suite, load
+from clbench.suite import Suite
 
 TEXT = """\
 suite: toy
@@ -43,9 +44,7 @@ exclude:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, TEXT)
 
 
 def _pairing(row: str, first: Sequence[float], second: Sequence[float]) -> Pairing:

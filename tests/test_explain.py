@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import records
+import suite_files
 import toys
 from typer.testing import CliRunner
 
@@ -17,28 +18,12 @@ from clbench.errors import RecordError
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import Suite, load
-
-TEXT = """\
-suite: toy
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
-tasks:
-  a: {family: pictures}
-methods:
-  plain: {learner: plain, expect: {final_accuracy: '>= 89.5'}}
-  other: {learner: generated, expect: {during_accuracy: '>= 50'}}
-"""
+from clbench.suite import Suite
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, suite_files.WITH_THRESHOLDS)
 
 
 def _good(config: CellConfig, last: float, **provenance: Any) -> Record:

@@ -13,7 +13,7 @@ from typing import Any
 import browser
 import pytest
 import records
-import toys
+import suite_files
 from typer.testing import CliRunner
 
 from clbench import columns, published, tables
@@ -26,18 +26,12 @@ from clbench.report.contents import Contents
 from clbench.report.figures import Heat
 from clbench.report.plots import Series
 from clbench.store import Store
-from clbench.suite import Suite, load
+from clbench.suite import Suite
 
-TEXT = """\
-suite: toy
+TEXT = suite_files.text("""\
 title: A toy suite
 question: Which is <b>best</b>?
 source: A paper & its code
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
 tasks:
   a: {label: Task A, family: pictures}
   b: {label: Task B, family: echoes}
@@ -46,7 +40,7 @@ methods:
   other: {label: "<script>alert(1)</script>", learner: generated}
 exclude:
   - {method: other, task: b, why: undefined & odd there}
-"""
+""")
 
 LEDGER = published.Ledger.model_validate(
     {
@@ -61,9 +55,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, TEXT)
 
 
 @pytest.fixture
@@ -305,14 +297,11 @@ def test_the_page_refers_to_nothing_outside_itself(suite: Suite, store: Store) -
 
 
 def test_a_method_keeps_its_number_and_colour_from_section_to_section(tmp_path: Path) -> None:
-    path = tmp_path / "toy.yaml"
     methods = "".join(f"  m{k}: {{learner: plain}}\n" for k in range(1, 11))
     both = "tasks:\n  a: {label: A, family: pictures}\n  b: {label: A, family: pictures, num_tasks: 2}\n"
     head = TEXT.split("tasks:")[0]
-    path.write_text(
-        f"{head}{both}methods:\n{methods}exclude:\n  - {{method: m1, task: a, why: x}}\n"
-    )
-    suite = load(path, toys.registry())
+    text = f"{head}{both}methods:\n{methods}exclude:\n  - {{method: m1, task: a, why: x}}\n"
+    suite = suite_files.load(tmp_path, text)
 
     (part,) = _gather(suite, Store(tmp_path / "results")).parts
 
@@ -345,10 +334,10 @@ def test_an_empty_results_folder_gives_a_page_of_missing_rows(suite: Suite, tmp_
     assert found.plots == []
 
 
-def test_lower_is_better_makes_small_scores_strong_on_a_logarithmic_scale(tmp_path: Path) -> None:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    suite, store = load(path, toys.registry()), Store(tmp_path / "results")
+def test_lower_is_better_makes_small_scores_strong_on_a_logarithmic_scale(
+    suite: Suite, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results")
     matrix = ((0.001, 1.0), (0.1, 0.001))
     metric = MetricInfo(name="mse", unit="", better="lower")
     config = suite.rows[0].cells[0]
@@ -369,14 +358,13 @@ def test_lower_is_better_makes_small_scores_strong_on_a_logarithmic_scale(tmp_pa
 
 
 def test_streams_show_online_scores_and_no_matrix(tmp_path: Path) -> None:
-    path = tmp_path / "stream.yaml"
-    path.write_text(
-        TEXT.split("methods:")[0]
-        .replace("task-il", "task-free")
-        .replace("  b: {label: Task B, family: echoes}\n", "")
-        + "methods:\n  plain: {label: Plain, learner: plain}\n"
-    )
-    suite, store = load(path, toys.registry()), Store(tmp_path / "results")
+    text = suite_files.text("""\
+tasks:
+  a: {label: Task A, family: pictures}
+methods:
+  plain: {label: Plain, learner: plain}
+""").replace("task-il", "task-free")
+    suite, store = suite_files.load(tmp_path, text), Store(tmp_path / "results")
     online = Online(loss=(2.0, 1.0), score=(10.0, 30.0), plasticity=(0.5, 0.25))
     empty = ((None, None), (None, None))
     for config in suite.rows[0].cells:

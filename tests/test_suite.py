@@ -4,62 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import suite_files
 import toys
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from suite_files import GOOD, mistakes
 
 from clbench.errors import SuiteError
-from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench.suite import Suite, load
 from clbench.thresholds import Threshold
 
-GOOD = """\
-suite: toy
-scenario: task-il
-seeds: [1, 2]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
-tasks:
-  pictures: {family: pictures}
-methods:
-  plain: {learner: plain}
-"""
 
-
-@pytest.fixture
-def registry() -> Registry:
-    return toys.registry()
-
-
-@pytest.fixture
-def loaded(tmp_path: Path, registry: Registry) -> Callable[[str], Suite]:
-    def load_text(text: str) -> Suite:
-        path = tmp_path / "toy.yaml"
-        path.write_text(text)
-        return load(path, registry)
-
-    return load_text
-
-
-@pytest.fixture
-def mistakes(loaded: Callable[[str], Suite]) -> Callable[[str], list[str]]:
-    def of(text: str) -> list[str]:
-        with pytest.raises(SuiteError) as caught:
-            loaded(text)
-        return [str(mistake) for mistake in caught.value.mistakes]
-
-    return of
-
-
-def test_a_good_file_gives_resolved_cells(loaded: Callable[[str], Suite]) -> None:
-    suite = loaded(GOOD)
+def test_a_good_file_gives_resolved_cells(tmp_path: Path) -> None:
+    suite = suite_files.load(tmp_path, GOOD)
 
     (row,) = suite.rows
     cell = row.cells[0]
@@ -239,50 +201,46 @@ def test_a_good_file_gives_resolved_cells(loaded: Callable[[str], Suite]) -> Non
     ],
 )  # fmt: skip
 def test_every_mistake_has_its_own_message(
-    old: str, new: str, expected: list[str], mistakes: Callable[[str], list[str]]
+    old: str, new: str, expected: list[str], tmp_path: Path
 ) -> None:
     assert old in GOOD
-    assert mistakes(GOOD.replace(old, new)) == expected
+    assert mistakes(tmp_path, GOOD.replace(old, new)) == expected
 
 
-def test_another_scenario_and_an_exclusion_load(loaded: Callable[[str], Suite]) -> None:
-    (free,) = loaded(GOOD.replace("task-il", "task-free")).rows
-    (left_out,) = loaded(GOOD + "exclude: [{method: plain, task: pictures, why: too slow}]\n").rows
+def test_another_scenario_and_an_exclusion_load(tmp_path: Path) -> None:
+    (free,) = suite_files.load(tmp_path, GOOD.replace("task-il", "task-free")).rows
+    (left_out,) = suite_files.load(
+        tmp_path, GOOD + "exclude: [{method: plain, task: pictures, why: too slow}]\n"
+    ).rows
 
     assert {cell.scenario for cell in free.cells} == {Scenario.TASK_FREE}
     assert (left_out.excluded, left_out.cells) == ("too slow", ())
 
 
-def test_a_learner_that_the_scenario_cannot_serve_is_named(
-    mistakes: Callable[[str], list[str]],
-) -> None:
+def test_a_learner_that_the_scenario_cannot_serve_is_named(tmp_path: Path) -> None:
     text = GOOD.replace("task-il", "task-free").replace("learner: plain", "learner: generated")
 
-    assert mistakes(text) == [
+    assert mistakes(tmp_path, text) == [
         "line 10, methods.plain.learner: learner 'generated' cannot serve the scenario "
         "'task-free', only 'class-il', 'domain-il' or 'task-il'"
     ]
 
 
-def test_an_override_of_an_excluded_cell_is_a_mistake(
-    mistakes: Callable[[str], list[str]],
-) -> None:
+def test_an_override_of_an_excluded_cell_is_a_mistake(tmp_path: Path) -> None:
     text = GOOD.replace("learner: plain", "learner: plain, on: {pictures: {}}")
     text += "exclude: [{method: '*', task: pictures, why: for a test}]\n"
 
-    assert mistakes(text) == [
+    assert mistakes(tmp_path, text) == [
         "line 10, methods.plain.on.pictures: this cell is excluded (for a test), so nothing can be changed"
     ]
 
 
-def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines(
-    tmp_path: Path, registry: Registry
-) -> None:
+def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     path = tmp_path / "toy.yaml"
     path.write_text(GOOD.replace("plain}", "plane}").replace("10,", "no,").replace("[1, 2]", "[]"))
 
     with pytest.raises(SuiteError) as caught:
-        load(path, registry)
+        load(path, toys.registry())
 
     assert str(caught.value) == (
         f"{path} has 3 mistakes:\n"
@@ -307,35 +265,35 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_lines(
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_yaml_mapping_is_told(
-    content: bytes, expected: str, tmp_path: Path, registry: Registry
+    content: bytes, expected: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
 
     with pytest.raises(SuiteError) as caught:
-        load(path, registry)
+        load(path, toys.registry())
 
     assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
 
 
-def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path, registry: Registry) -> None:
+def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path / "none.yaml", "there is no such file"),
         (tmp_path, "expected a file, found a folder"),
     ):
         with pytest.raises(SuiteError) as caught:
-            load(path, registry)
+            load(path, toys.registry())
         assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
 
 
-def test_aliases_that_multiply_are_refused(tmp_path: Path, registry: Registry) -> None:
+def test_aliases_that_multiply_are_refused(tmp_path: Path) -> None:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(lines))
 
     with pytest.raises(SuiteError, match="more than 100000 values"):
-        load(path, registry)
+        load(path, toys.registry())
 
 
 @pytest.mark.parametrize(
@@ -349,34 +307,32 @@ def test_aliases_that_multiply_are_refused(tmp_path: Path, registry: Registry) -
         ("1_000", 1000.0),
     ],
 )
-def test_numbers_mean_what_people_mean(
-    text: str, value: float, loaded: Callable[[str], Suite]
-) -> None:
-    suite = loaded(GOOD.replace("learning_rate: 0.1", f"learning_rate: {text}"))
+def test_numbers_mean_what_people_mean(text: str, value: float, tmp_path: Path) -> None:
+    suite = suite_files.load(tmp_path, GOOD.replace("learning_rate: 0.1", f"learning_rate: {text}"))
 
     assert suite.rows[0].cells[0].training.learning_rate == value
 
 
-def test_a_whole_number_may_be_written_with_an_exponent(loaded: Callable[[str], Suite]) -> None:
-    suite = loaded(GOOD.replace("iterations: 10", "iterations: 2e4"))
+def test_a_whole_number_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    suite = suite_files.load(tmp_path, GOOD.replace("iterations: 10", "iterations: 2e4"))
 
     assert suite.rows[0].cells[0].training.iterations == 20_000
 
 
-def test_on_and_no_are_words_and_anchors_work(loaded: Callable[[str], Suite]) -> None:
+def test_on_and_no_are_words_and_anchors_work(tmp_path: Path) -> None:
     text = GOOD.replace(
         "plain: {learner: plain}",
         "plain: &p {learner: plain, label: no, on: {pictures: {training: {batch_size: 3}}}}\n"
         "  other: {<<: *p, label: on}",
     )
 
-    rows = loaded(text).rows
+    rows = suite_files.load(tmp_path, text).rows
 
     assert [row.method_label for row in rows] == ["no", "on"]  # text, not truth values
     assert [row.cells[0].training.batch_size for row in rows] == [3, 3]
 
 
-def test_overrides_go_from_defaults_to_method_to_cell(loaded: Callable[[str], Suite]) -> None:
+def test_overrides_go_from_defaults_to_method_to_cell(tmp_path: Path) -> None:
     text = GOOD.replace(
         "plain: {learner: plain}",
         "plain:\n    learner: plain\n    training: {batch_size: 7, learning_rate: 0.2}\n"
@@ -385,7 +341,7 @@ def test_overrides_go_from_defaults_to_method_to_cell(loaded: Callable[[str], Su
         "        expect: {final_accuracy: '>= 80'}",
     )
 
-    (row,) = loaded(text).rows
+    (row,) = suite_files.load(tmp_path, text).rows
 
     training = row.cells[0].training
     assert (training.iterations, training.batch_size, training.learning_rate) == (10, 7, 0.3)
@@ -395,7 +351,7 @@ def test_overrides_go_from_defaults_to_method_to_cell(loaded: Callable[[str], Su
     )
 
 
-def test_another_name_drops_the_parameters_of_the_old_one(loaded: Callable[[str], Suite]) -> None:
+def test_another_name_drops_the_parameters_of_the_old_one(tmp_path: Path) -> None:
     text = GOOD.replace("model: linear", "model: linear").replace(
         "learning_rate: 0.1", "learning_rate: 0.1, optimizer: {name: adam, eps: 1e-5}"
     )
@@ -403,14 +359,16 @@ def test_another_name_drops_the_parameters_of_the_old_one(loaded: Callable[[str]
         "{learner: plain}", "{learner: plain, training: {optimizer: {name: sgd, momentum: 0.5}}}"
     )
 
-    training = loaded(text).rows[0].cells[0].training
+    training = suite_files.load(tmp_path, text).rows[0].cells[0].training
 
     assert training.optimizer.model_dump() == {"name": "sgd", "momentum": 0.5, "nesterov": False}
 
 
-def test_the_data_seed_is_fixed_or_follows_the_seed(loaded: Callable[[str], Suite]) -> None:
-    fixed = loaded(GOOD.replace("seeds:", "data_seed: 7\nseeds:")).rows[0].cells
-    following = loaded(GOOD.replace("seeds:", "data_seed: seed\nseeds:")).rows[0].cells
+def test_the_data_seed_is_fixed_or_follows_the_seed(tmp_path: Path) -> None:
+    fixed = suite_files.load(tmp_path, GOOD.replace("seeds:", "data_seed: 7\nseeds:")).rows[0].cells
+    following = (
+        suite_files.load(tmp_path, GOOD.replace("seeds:", "data_seed: seed\nseeds:")).rows[0].cells
+    )
 
     assert [cell.data_seed for cell in fixed] == [7, 7]
     assert [cell.data_seed for cell in following] == [1, 2]
@@ -432,15 +390,17 @@ def _ids(suite: Suite) -> list[str]:
     ],
 )  # fmt: skip
 def test_identity_is_what_determines_the_result_and_nothing_else(
-    old: str, new: str, loaded: Callable[[str], Suite]
+    old: str, new: str, tmp_path: Path
 ) -> None:
     assert old in GOOD
-    changed = loaded(GOOD.replace(old, new))
+    changed = suite_files.load(tmp_path, GOOD.replace(old, new))
     same = "clip" not in new
 
-    assert (_ids(loaded(GOOD)) == _ids(changed)) is same
+    assert (_ids(suite_files.load(tmp_path, GOOD)) == _ids(changed)) is same
     if not same:
-        whole = loaded(GOOD.replace(old, new.replace("clip_grad_norm: 1", "clip_grad_norm: 1.0")))
+        whole = suite_files.load(
+            tmp_path, GOOD.replace(old, new.replace("clip_grad_norm: 1", "clip_grad_norm: 1.0"))
+        )
         assert _ids(whole) == _ids(changed)  # 1 and 1.0 are the same norm
 
 
