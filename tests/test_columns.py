@@ -47,8 +47,7 @@ def _table(
     """The table of records with these final accuracies of the first seeds."""
     store = Store(folder / "results")
     for row in suite.rows:
-        for config, value in zip(row.cells, finals.get(row.method, ()), strict=False):
-            store.put(records.good(config, last=value))
+        records.put(store, row.cells, *finals.get(row.method, ()))
     return tables.collect(suite, store, None)
 
 

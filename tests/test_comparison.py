@@ -286,10 +286,10 @@ def test_the_commands_print_tables_and_json(
     monkeypatch.setattr(Registry, "discover", toys.registry)
     monkeypatch.chdir(tmp_path)
     plain, other = suite.rows[0], suite.rows[1]
-    for seed, value in enumerate((90.0, 91.0, 92.5)):
-        Store(Path("one")).put(records.good(plain.cells[seed], last=value))
-        Store(Path("one")).put(records.good(other.cells[seed], last=80.0 + seed))
-        Store(Path("two")).put(records.good(plain.cells[seed], last=70.0 + seed))
+    one, two = Store(Path("one")), Store(Path("two"))
+    records.put(one, plain.cells, 90.0, 91.0, 92.5)
+    records.put(one, other.cells, 80.0, 81.0, 82.0)
+    records.put(two, plain.cells, 70.0, 71.0, 72.0)
     final = ["--metric", "final_accuracy", "--format", "json"]
 
     methods = CliRunner().invoke(

@@ -73,8 +73,7 @@ def test_a_red_check_tells_distance_certainty_and_all_that_changed(
 
 def test_an_interval_with_the_bound_inside_is_no_evidence(suite: Suite, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    for config, last in zip(suite.rows[0].cells, (88.0, 89.0, 90.0), strict=True):
-        store.put(_good(config, last))
+    records.put(store, suite.rows[0].cells, 88.0, 89.0, 90.0, made=_good)
 
     told = _told(suite, store)
 

@@ -25,11 +25,10 @@ def suite(tmp_path: Path) -> Suite:
     return suite_files.load(tmp_path, suite_files.WITH_THRESHOLDS)
 
 
-def _store(path: Path, suite: Suite, *last: float, row: int = 0) -> Store:
-    """Records of a row's first seeds, with these final accuracies."""
+def _store(path: Path, suite: Suite, *last: float) -> Store:
+    """Records of the first seeds of a/plain, with these final accuracies."""
     store = Store(path)
-    for config, value in zip(suite.rows[row].cells, last, strict=False):
-        store.put(records.good(config, last=value))
+    records.put(store, suite.rows[0].cells, *last)
     return store
 
 

@@ -20,7 +20,7 @@ from clbench import columns, published, tables
 from clbench.cli import app
 from clbench.config import CellConfig
 from clbench.errors import ClbenchError
-from clbench.records import Curve, Failure, MetricInfo, Online, Provenance, Record
+from clbench.records import Curve, Failure, MetricInfo, Online, Record
 from clbench.report import contents, page, plots, summaries
 from clbench.report.contents import Contents
 from clbench.report.figures import Heat
@@ -63,8 +63,7 @@ def store(tmp_path: Path, suite: Suite) -> Store:
     """Three good seeds of a/plain; one good, one failed and none of a/other; none of b/plain."""
     store = Store(tmp_path / "results")
     plain, other = suite.rows[0], suite.rows[1]
-    for config, last in zip(plain.cells, (89.0, 90.0, 91.0), strict=True):
-        store.put(_full(config, last))
+    records.put(store, plain.cells, 89.0, 90.0, 91.0, made=_full)
     store.put(_full(other.cells[0], 80.0))
     failure = Failure(type="ValueError", message="1 < 2", traceback='File "x" & <module>')
     store.put(Record(status="failed", config=other.cells[1], failure=failure))
@@ -84,18 +83,10 @@ def _full(config: CellConfig, last: float, **changes: Any) -> Record:
     return record.model_copy(
         update={
             "result": record.result.model_copy(update=values | changes),
-            "provenance": Provenance(
-                suite="toy",
-                row="a/plain",
+            "provenance": records.provenance(
                 started="2026-01-02T03:04:05+00:00",
-                commit="0123456789abcdef",
                 dirty=True,
-                packages={"torch": "2.13.0"},
-                python="3.12",
-                platform="Linux",
                 cpu="A processor",
-                device="cpu",
-                threads=1,
                 peak_memory_mib=321.0,
                 notes=("a checkpoint could not be read",),
             ),

@@ -62,8 +62,7 @@ def store(tmp_path: Path, suite: Suite) -> Store:
     """Three good seeds of a/plain, one good and one failed of a/other, none of b/plain."""
     store = Store(tmp_path / "results")
     plain, other = suite.rows[0], suite.rows[1]
-    for config, last in zip(plain.cells, (89.0, 90.0, 91.0), strict=True):
-        store.put(records.good(config, last=last))
+    records.put(store, plain.cells, 89.0, 90.0, 91.0)
     store.put(records.good(other.cells[0]))
     store.put(records.bad(other.cells[1], status="timed-out"))
     return store
