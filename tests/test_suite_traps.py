@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import suite_files
 import toys
-from suite_files import mistakes
-
-from clbench.errors import SuiteError
-from clbench.suite import load
+from suite_files import load, mistakes
 
 GOOD = """\
 suite: toy
@@ -99,7 +95,7 @@ def test_a_parameter_may_be_added_to_a_bare_optimizer_name(tmp_path: Path) -> No
     text = GOOD.replace("optimizer:\n      name: adam\n      eps: 1e-5", "optimizer: adam")
     text = text.replace("learner: plain", "learner: plain, training: {optimizer: {eps: 1e-4}}")
 
-    training = suite_files.load(tmp_path, text).rows[0].cells[0].training
+    training = load(tmp_path, text).rows[0].cells[0].training
 
     assert training.optimizer.model_dump() == {"name": "adam", "betas": (0.9, 0.999), "eps": 1e-4}
 
@@ -170,25 +166,6 @@ def test_an_odd_scalar_is_a_mistake(scalar: str, expected: str, tmp_path: Path) 
     found = mistakes(tmp_path, GOOD.replace("iterations: 10", f"iterations: {scalar}"))
 
     assert found[0] == f"line 7, defaults.training.iterations: {expected}"
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b'a: 1\nb: "\\UFFFFFFFF"\n', "line 2: not YAML: an escape stands for no character"),
-        (b"a: 1\nb: \x00\n", r"line 2: not YAML: the character '\x00' is not allowed"),
-    ],
-)
-def test_what_yaml_does_not_allow_is_told_with_its_line(
-    content: bytes, expected: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(content)
-
-    with pytest.raises(SuiteError) as caught:
-        load(path, toys.registry())
-
-    assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
 
 
 def test_a_family_that_raises_is_a_mistake_at_its_name(

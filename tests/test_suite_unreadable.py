@@ -20,6 +20,8 @@ from clbench.suite import load
         (b"", "the file is empty"),
         (b"# nothing\n", "the file is empty"),
         (b"a: [1, 2\nb: 3\n", "line 2: not YAML: expected ',' or ']', but got ':'"),
+        (b'a: 1\nb: "\\UFFFFFFFF"\n', "line 2: not YAML: an escape stands for no character"),
+        (b"a: 1\nb: \x00\n", r"line 2: not YAML: the character '\x00' is not allowed"),
         (b"a: 1\nb: \xff\n", "line 2: not UTF-8 (byte 0xff)"),
         (b"- a\n", "line 1: expected a mapping of keys to values, found a list"),
         (b"just text\n", "line 1: expected a mapping of keys to values, found the text 'just text'"),
