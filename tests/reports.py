@@ -18,7 +18,7 @@ from clbench.report.contents import Contents
 from clbench.store import Store
 from clbench.suite import Suite
 
-TEXT = suite_files.text("""\
+TEXT = suite_files.of_toys("""\
 title: A toy suite
 question: Which is <b>best</b>?
 source: A paper & its code

@@ -1,4 +1,4 @@
-"""Suite files of toys, as text, and what comes of reading them."""
+"""Suite files as text, and what comes of reading those of toys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ methods:
   plain: {learner: plain}
 """
 
-HEAD = """\
+_TOYS = """\
 suite: toy
 scenario: task-il
 seeds: [1, 2, 3]
@@ -32,14 +32,28 @@ defaults:
   model: linear
   training: {iterations: 10, learning_rate: 0.1}
 """
+_COPIES = """\
+suite: tiny
+scenario: task-il
+defaults:
+  model: {name: elman, hidden_size: 8}
+  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
+tasks:
+  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
+"""
 
 
-def text(rest: str) -> str:
-    """The text of a suite with these lines after the head."""
-    return HEAD + rest
+def of_toys(rest: str) -> str:
+    """The text of a suite of toys: all but the tasks and methods, and these lines."""
+    return _TOYS + rest
 
 
-WITH_THRESHOLDS = text("""\
+def of_copies(rest: str) -> str:
+    """The text of a suite of copy tasks that take a moment: all but seeds and methods, and these lines."""
+    return _COPIES + rest
+
+
+WITH_THRESHOLDS = of_toys("""\
 tasks:
   a: {family: pictures}
 methods:

@@ -25,7 +25,7 @@ from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Suite
 
-TEXT = suite_files.text("""\
+TEXT = suite_files.of_toys("""\
 tasks:
   a: {label: Task A, family: pictures}
 methods:

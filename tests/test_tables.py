@@ -20,7 +20,7 @@ from clbench.records import Online
 from clbench.store import Store
 from clbench.suite import Suite, load
 
-TEXT = suite_files.text("""\
+TEXT = suite_files.of_toys("""\
 title: A toy suite
 tasks:
   a: {label: Task A, family: pictures}
@@ -300,7 +300,7 @@ def test_missing_or_turned_markers_are_errors(
 
 
 def test_streams_have_columns_of_their_own(tmp_path: Path) -> None:
-    text = suite_files.text("""\
+    text = suite_files.of_toys("""\
 tasks:
   a: {label: Task A, family: pictures}
 methods:

@@ -207,7 +207,7 @@ def test_lower_is_better_makes_small_scores_strong_on_a_logarithmic_scale(
 
 
 def test_streams_show_online_scores_and_no_matrix(tmp_path: Path) -> None:
-    text = suite_files.text("""\
+    text = suite_files.of_toys("""\
 tasks:
   a: {label: Task A, family: pictures}
 methods:
