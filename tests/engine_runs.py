@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import suite_files
+
 from clbench.executor import Progress
 from clbench.matrix import Cell, expand
 from clbench.records import Record, Result
@@ -12,18 +14,11 @@ from clbench.registry import Registry
 from clbench.runner import run
 from clbench.suite import load
 
-SUITE = """\
-suite: tiny
-scenario: task-il
+SUITE = suite_files.of_copies("""\
 seeds: [0, 1, 2]
-defaults:
-  model: {name: elman, hidden_size: 8}
-  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
 methods:
   si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
-"""
+""")
 
 
 class Told:

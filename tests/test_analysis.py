@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import records
+import suite_files
 import toys
 from records import provenance
 
@@ -19,7 +20,6 @@ from clbench.errors import ClbenchError, RecordError
 from clbench.metrics import SUMMARIES
 from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import load
 
 TEXT = """\
 suite: toy
@@ -41,9 +41,7 @@ methods:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two good records of a/plain, one of them at half the budget too, and a failed one of a/other."""
     monkeypatch.setattr(Registry, "discover", toys.registry)
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    plain, other = load(path, toys.registry()).rows
+    plain, other = suite_files.load(tmp_path, TEXT).rows
     quick = plain.cells[0].model_copy(update={"budget": 0.5})
     store = Store(tmp_path / "results")
     for config, last in (*zip(plain.cells, (89.0, 91.0), strict=True), (quick, 70.0)):

@@ -286,6 +286,39 @@ methods:
 """
 
 
+def _mark(cache: Path) -> list[int]:
+    """Changes with every checkpoint."""
+    times = []
+    for path in cache.rglob("*.pt"):
+        with contextlib.suppress(FileNotFoundError):  # a cell has ended meanwhile
+            times.append(path.stat().st_mtime_ns)
+    return sorted(times)
+
+
+def _kill_after_a_checkpoint(
+    command: list[str], environment: dict[str, str], seconds: float = 0.0
+) -> bool:
+    """Begin a run and kill it, workers and all, so long after its next checkpoint.
+
+    Returns:
+        Whether there was anything to kill; False where the run has ended before.
+    """
+    cache = Path(environment["CLBENCH_CACHE"])
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    before = _mark(cache)
+    while _mark(cache) == before and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(seconds)
+    is_running = process.poll() is None
+    if is_running:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.send_signal(signal.SIGKILL)
+    process.wait()
+    return is_running
+
+
 def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> None:
     suite = tmp_path / "long.yaml"
     suite.write_text(LONG)
@@ -297,28 +330,9 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> 
     )
     assert alone.returncode == 0, alone.stderr
 
-    kills = 0
-    for _ in range(3):
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        before = _mark(tmp_path / "cache")
-        while _mark(tmp_path / "cache") == before and process.poll() is None:
-            time.sleep(0.02)
-        if process.poll() is None:
-            kills += 1
-            for one in [
-                *psutil.Process(process.pid).children(recursive=True),
-                psutil.Process(process.pid),
-            ]:
-                one.send_signal(signal.SIGKILL)
-        process.wait()
-    last = subprocess.run(
-        [*command, str(tmp_path / "killed")], env=environment, capture_output=True
-    )
+    killed = [*command, str(tmp_path / "killed")]
+    kills = sum(_kill_after_a_checkpoint(killed, environment) for _ in range(3))
+    last = subprocess.run(killed, env=environment, capture_output=True)
 
     assert last.returncode == 0, last.stderr
     assert kills >= 1
@@ -339,34 +353,12 @@ def test_every_method_of_the_guard_survives_kills_at_random_moments(tmp_path: Pa
     expected = {record.id: record.result for record in Store(alone).scan()[0]}
     moments = random.Random()  # another run, other moments
 
-    kills = 0
-    for _ in range(6):
-        process = subprocess.Popen(
-            [*command, str(killed)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        before = _mark(tmp_path / "cache")
-        while _mark(tmp_path / "cache") == before and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0.0, 2.0))
-        if process.poll() is None:
-            kills += 1
-            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-                one.send_signal(signal.SIGKILL)
-        process.wait()
+    kills = sum(
+        _kill_after_a_checkpoint([*command, str(killed)], environment, moments.uniform(0.0, 2.0))
+        for _ in range(6)
+    )
     last = subprocess.run([*command, str(killed)], env=environment, capture_output=True)
 
     assert last.returncode == 0, last.stderr
     assert kills > 1
     assert {record.id: record.result for record in Store(killed).scan()[0]} == expected
-
-
-def _mark(cache: Path) -> list[int]:
-    """Changes with every checkpoint."""
-    times = []
-    for path in cache.rglob("*.pt"):
-        with contextlib.suppress(FileNotFoundError):  # a cell has ended meanwhile
-            times.append(path.stat().st_mtime_ns)
-    return sorted(times)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import suite_files
 
 from clbench import published
 from clbench.records import from_text
@@ -23,22 +24,15 @@ from clbench.suite import load
 ROOT = Path(__file__).parent.parent
 CLBENCH = str(Path(sys.executable).with_name("clbench"))
 
-TINY = """\
-suite: tiny
-scenario: task-il
+TINY = suite_files.of_copies("""\
 seeds: [0, 1]
 budgets: {half: 0.5}
-defaults:
-  model: {name: elman, hidden_size: 8}
-  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
 methods:
   fine-tuning: {learner: fine-tuning, expect: {during_accuracy: '>= 10'}}
   online-ewc:
     learner: fine-tuning
     regularizers: {online-ewc: {ewc_lambda: 10}}
-"""
+""")
 
 
 @pytest.fixture

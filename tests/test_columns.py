@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import records
+import suite_files
 import toys
 from rich.console import Console
 from typer.testing import CliRunner
@@ -22,15 +23,9 @@ from clbench.errors import UnknownNameError
 from clbench.metrics import aggregate
 from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import Suite, load
+from clbench.suite import Suite
 
-TEXT = """\
-suite: toy
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
+TEXT = suite_files.of_toys("""\
 tasks:
   a: {label: Task A, family: pictures}
 methods:
@@ -38,14 +33,12 @@ methods:
   none: {learner: plain, regime: joint}
   high: {label: High_er, learner: generated}
   middle: {learner: plain, training: {iterations: 20}}
-"""
+""")
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, TEXT)
 
 
 def _table(
@@ -54,8 +47,7 @@ def _table(
     """The table of records with these final accuracies of the first seeds."""
     store = Store(folder / "results")
     for row in suite.rows:
-        for config, value in zip(row.cells, finals.get(row.method, ()), strict=False):
-            store.put(records.good(config, last=value))
+        records.put(store, row.cells, *finals.get(row.method, ()))
     return tables.collect(suite, store, None)
 
 

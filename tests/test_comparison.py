@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import records
+import suite_files
 import toys
 from rich.console import Console
 from scipy import stats
@@ -20,7 +21,7 @@ from clbench.comparison import Pairing
 from clbench.errors import ClbenchError, RecordError, UnknownNameError
 from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import Suite, load
+from clbench.suite import Suite
 
 TEXT = """\
 suite: toy
@@ -43,9 +44,7 @@ exclude:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, TEXT)
 
 
 def _pairing(row: str, first: Sequence[float], second: Sequence[float]) -> Pairing:
@@ -287,10 +286,10 @@ def test_the_commands_print_tables_and_json(
     monkeypatch.setattr(Registry, "discover", toys.registry)
     monkeypatch.chdir(tmp_path)
     plain, other = suite.rows[0], suite.rows[1]
-    for seed, value in enumerate((90.0, 91.0, 92.5)):
-        Store(Path("one")).put(records.good(plain.cells[seed], last=value))
-        Store(Path("one")).put(records.good(other.cells[seed], last=80.0 + seed))
-        Store(Path("two")).put(records.good(plain.cells[seed], last=70.0 + seed))
+    one, two = Store(Path("one")), Store(Path("two"))
+    records.put(one, plain.cells, 90.0, 91.0, 92.5)
+    records.put(one, other.cells, 80.0, 81.0, 82.0)
+    records.put(two, plain.cells, 70.0, 71.0, 72.0)
     final = ["--metric", "final_accuracy", "--format", "json"]
 
     methods = CliRunner().invoke(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import records
+import suite_files
 import toys
 from typer.testing import CliRunner
 
@@ -17,28 +18,12 @@ from clbench.errors import RecordError
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import Suite, load
-
-TEXT = """\
-suite: toy
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
-tasks:
-  a: {family: pictures}
-methods:
-  plain: {learner: plain, expect: {final_accuracy: '>= 89.5'}}
-  other: {learner: generated, expect: {during_accuracy: '>= 50'}}
-"""
+from clbench.suite import Suite
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, suite_files.WITH_THRESHOLDS)
 
 
 def _good(config: CellConfig, last: float, **provenance: Any) -> Record:
@@ -88,8 +73,7 @@ def test_a_red_check_tells_distance_certainty_and_all_that_changed(
 
 def test_an_interval_with_the_bound_inside_is_no_evidence(suite: Suite, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    for config, last in zip(suite.rows[0].cells, (88.0, 89.0, 90.0), strict=True):
-        store.put(_good(config, last))
+    records.put(store, suite.rows[0].cells, 88.0, 89.0, 90.0, made=_good)
 
     told = _told(suite, store)
 

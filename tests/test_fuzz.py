@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import records
+import suite_files
 import toys
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,10 +67,7 @@ def mutated(draw: st.DrawFn, text: str) -> str:
 
 
 def test_the_suite_that_is_changed_is_good(tmp_path: Path) -> None:
-    path = tmp_path / "toy.yaml"
-    path.write_text(GOOD)
-
-    assert len(expand(load(path, toys.registry()))) == 6
+    assert len(expand(suite_files.load(tmp_path, GOOD))) == 6
 
 
 @given(mutated(GOOD))
@@ -181,6 +179,4 @@ def test_any_seeds_and_any_budget_are_read_or_refused(text: str) -> None:
         seeds = parse_seeds(text)
         assert len(set(seeds)) == len(seeds) > 0
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(ClbenchError):
-        path = Path(name) / "toy.yaml"
-        path.write_text(GOOD)
-        assert 0 < parse_budget(text, load(path, toys.registry())) <= 1
+        assert 0 < parse_budget(text, suite_files.load(Path(name), GOOD)) <= 1

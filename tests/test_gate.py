@@ -9,44 +9,27 @@ from xml.etree import ElementTree
 
 import pytest
 import records
-import toys
+import suite_files
 from rich.console import Console
 
 from clbench import gate, published
 from clbench.errors import ClbenchError, RecordError
 from clbench.store import Store
-from clbench.suite import Suite, load
+from clbench.suite import Suite
 from clbench.thresholds import Threshold
-
-TEXT = """\
-suite: toy
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
-tasks:
-  a: {family: pictures}
-methods:
-  plain: {learner: plain, expect: {final_accuracy: '>= 89.5'}}
-  other: {learner: generated, expect: {during_accuracy: '>= 50'}}
-"""
 
 LEDGER = published.Ledger(source="A paper", margin=2.0, rows={})
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, suite_files.WITH_THRESHOLDS)
 
 
-def _store(path: Path, suite: Suite, *last: float, row: int = 0) -> Store:
-    """Records of a row's first seeds, with these final accuracies."""
+def _store(path: Path, suite: Suite, *last: float) -> Store:
+    """Records of the first seeds of a/plain, with these final accuracies."""
     store = Store(path)
-    for config, value in zip(suite.rows[row].cells, last, strict=False):
-        store.put(records.good(config, last=value))
+    records.put(store, suite.rows[0].cells, *last)
     return store
 
 

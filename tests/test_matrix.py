@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import toys
+import suite_files
 
 from clbench import matrix
 from clbench.errors import ClbenchError
-from clbench.suite import Suite, load
+from clbench.suite import Suite
 
 TEXT = """\
 suite: toy
@@ -32,9 +32,7 @@ exclude:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, TEXT)
 
 
 def _names(cells: tuple[matrix.Cell, ...]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import records
+import suite_files
 import toys
 
 from clbench.registry import Registry
@@ -16,34 +17,21 @@ from clbench.suite import load
 
 pytest_plugins = ["pytester"]
 
-TOY = """\
-suite: toy
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
+TOY = suite_files.of_toys("""\
 tasks:
   a: {family: pictures}
 methods:
   plain: {learner: plain, expect: {during_accuracy: '>= 98', final_accuracy: '>= 89.5'}}
   other: {learner: generated, expect: {during_accuracy: '>= 50'}}
   free: {learner: plain, training: {iterations: 20}}
-"""
+""")
 
-TINY = """\
-suite: tiny
-scenario: task-il
+TINY = suite_files.of_copies("""\
 seeds: [0]
-defaults:
-  model: {name: elman, hidden_size: 8}
-  training: {iterations: 5, batch_size: 8, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
 methods:
   fine-tuning: {learner: fine-tuning, expect: {during_accuracy: '>= 1'}}
   si: {learner: fine-tuning, regularizers: {si: {si_lambda: 1}}, expect: {during_accuracy: '>= 100'}}
-"""
+""").replace("iterations: 10", "iterations: 5")
 
 
 @pytest.fixture
@@ -53,11 +41,9 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others are slow to come in
     monkeypatch.setenv("PYTEST_PLUGINS", "clbench.pytest_plugin")
     (pytester.path / "suites").mkdir()
-    path = pytester.path / "suites" / "toy.yaml"
-    path.write_text(TOY)
+    suite = suite_files.load(pytester.path / "suites", TOY)
     (pytester.path / "suites" / "compose.yaml").write_text("services: {}\n")
-    config = load(path, toys.registry()).rows[0].cells[0]
-    Store(pytester.path / "results").put(records.good(config, last=80.0))
+    Store(pytester.path / "results").put(records.good(suite.rows[0].cells[0], last=80.0))
     pytester.makepyfile(test_own="def test_own(): pass")
     return pytester
 

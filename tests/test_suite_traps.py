@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import toys
-
-from clbench.errors import SuiteError
-from clbench.suite import Suite, load
+from suite_files import load, mistakes
 
 GOOD = """\
 suite: toy
@@ -28,18 +26,6 @@ methods:
 """
 
 
-def _load(folder: Path, text: str) -> Suite:
-    path = folder / "toy.yaml"
-    path.write_text(text)
-    return load(path, toys.registry())
-
-
-def _mistakes(folder: Path, text: str) -> list[str]:
-    with pytest.raises(SuiteError) as caught:
-        _load(folder, text)
-    return [str(mistake) for mistake in caught.value.mistakes]
-
-
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -53,13 +39,13 @@ def _mistakes(folder: Path, text: str) -> list[str]:
 def test_a_key_without_a_value_is_a_mistake(
     old: str, new: str, expected: str, tmp_path: Path
 ) -> None:
-    assert _mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
+    assert mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
 
 
 def test_no_parameter_takes_the_place_of_the_name_beside_it(tmp_path: Path) -> None:
     text = GOOD.replace("family: pictures", "family: pictures, name: echoes")
 
-    assert _mistakes(tmp_path, text) == [
+    assert mistakes(tmp_path, text) == [
         "line 12, tasks.pictures.name: unknown parameter of task family 'pictures': 'name'\n"
         "      known: num_tasks, num_train"
     ]
@@ -102,14 +88,14 @@ def test_no_parameter_takes_the_place_of_the_name_beside_it(tmp_path: Path) -> N
 def test_a_mistake_in_an_optimizer_is_told_where_it_stands(
     old: str, new: str, expected: str, tmp_path: Path
 ) -> None:
-    assert _mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
+    assert mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
 
 
 def test_a_parameter_may_be_added_to_a_bare_optimizer_name(tmp_path: Path) -> None:
     text = GOOD.replace("optimizer:\n      name: adam\n      eps: 1e-5", "optimizer: adam")
     text = text.replace("learner: plain", "learner: plain, training: {optimizer: {eps: 1e-4}}")
 
-    training = _load(tmp_path, text).rows[0].cells[0].training
+    training = load(tmp_path, text).rows[0].cells[0].training
 
     assert training.optimizer.model_dump() == {"name": "adam", "betas": (0.9, 0.999), "eps": 1e-4}
 
@@ -122,7 +108,7 @@ def test_what_an_alias_repeats_is_told_once_and_where_it_was_written(tmp_path: P
         "  third:\n    <<: *first\n    label: Third\n",
     )
 
-    assert _mistakes(tmp_path, text) == [
+    assert mistakes(tmp_path, text) == [
         "line 16, methods.first.learner: the key 'learner' is already on line 15",
         "line 17, methods.first.training.batch_size: expected a whole number, found the text 'no'",
     ]
@@ -132,7 +118,7 @@ def test_what_an_alias_repeats_is_told_once_and_where_it_was_written(tmp_path: P
 def test_a_threshold_without_a_number_is_a_mistake(bound: str, tmp_path: Path) -> None:
     text = GOOD.replace("learner: plain", f"learner: plain, expect: {{forgetting: '<= {bound}'}}")
 
-    assert _mistakes(tmp_path, text) == [
+    assert mistakes(tmp_path, text) == [
         "line 14, methods.plain.expect.forgetting: expected a threshold such as '>= 97', found the "
         f"text '<= {bound}'"
     ]
@@ -141,13 +127,13 @@ def test_a_threshold_without_a_number_is_a_mistake(bound: str, tmp_path: Path) -
 def test_a_reason_must_be_given_for_an_exclusion(tmp_path: Path) -> None:
     text = GOOD + "exclude:\n  - {method: plain, task: pictures, why: }\n"
 
-    assert _mistakes(tmp_path, text) == ["line 16, exclude[0].why: expected a reason"]
+    assert mistakes(tmp_path, text) == ["line 16, exclude[0].why: expected a reason"]
 
 
 def test_a_stream_without_boundaries_knows_one_regime(tmp_path: Path) -> None:
     text = GOOD.replace("task-il", "task-free").replace("plain}", "plain, regime: joint}")
 
-    assert _mistakes(tmp_path, text) == [
+    assert mistakes(tmp_path, text) == [
         "line 14, methods.plain.regime: the regime 'joint' needs boundaries of tasks, and "
         "'task-free' has none"
     ]
@@ -156,7 +142,7 @@ def test_a_stream_without_boundaries_knows_one_regime(tmp_path: Path) -> None:
 def test_text_where_a_heading_belongs_is_told_with_all_other_mistakes(tmp_path: Path) -> None:
     text = GOOD.replace("suite: toy", "suite: toy\ntitle: 5").replace("[1, 2]", "[]")
 
-    assert _mistakes(tmp_path, text) == [
+    assert mistakes(tmp_path, text) == [
         "line 2, title: expected text, found the number 5",
         "line 4, seeds: expected at least one seed",
     ]
@@ -177,28 +163,9 @@ def test_text_where_a_heading_belongs_is_told_with_all_other_mistakes(tmp_path: 
     ],
 )
 def test_an_odd_scalar_is_a_mistake(scalar: str, expected: str, tmp_path: Path) -> None:
-    found = _mistakes(tmp_path, GOOD.replace("iterations: 10", f"iterations: {scalar}"))
+    found = mistakes(tmp_path, GOOD.replace("iterations: 10", f"iterations: {scalar}"))
 
     assert found[0] == f"line 7, defaults.training.iterations: {expected}"
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b'a: 1\nb: "\\UFFFFFFFF"\n', "line 2: not YAML: an escape stands for no character"),
-        (b"a: 1\nb: \x00\n", r"line 2: not YAML: the character '\x00' is not allowed"),
-    ],
-)
-def test_what_yaml_does_not_allow_is_told_with_its_line(
-    content: bytes, expected: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(content)
-
-    with pytest.raises(SuiteError) as caught:
-        load(path, toys.registry())
-
-    assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
 
 
 def test_a_family_that_raises_is_a_mistake_at_its_name(
@@ -209,7 +176,7 @@ def test_a_family_that_raises_is_a_mistake_at_its_name(
 
     monkeypatch.setattr(toys.Pictures, "__init__", refuse)
 
-    assert _mistakes(tmp_path, GOOD) == [
+    assert mistakes(tmp_path, GOOD) == [
         "line 12, tasks.pictures.family: task family 'pictures' fails: RuntimeError: no pictures "
         "today"
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import records
-import toys
+import suite_files
 from rich.console import Console
 
 from clbench import gate, published, render, tables
@@ -20,14 +20,8 @@ from clbench.records import Online
 from clbench.store import Store
 from clbench.suite import Suite, load
 
-TEXT = """\
-suite: toy
+TEXT = suite_files.of_toys("""\
 title: A toy suite
-scenario: task-il
-seeds: [1, 2, 3]
-defaults:
-  model: linear
-  training: {iterations: 10, learning_rate: 0.1}
 tasks:
   a: {label: Task A, family: pictures}
   b: {label: Task B, family: echoes}
@@ -36,7 +30,7 @@ methods:
   other: {label: Other, learner: generated, expect: {during_accuracy: '>= 50'}}
 exclude:
   - {method: other, task: b, why: undefined there}
-"""
+""")
 
 LEDGER = """\
 source: A paper
@@ -53,9 +47,7 @@ rows:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TEXT)
-    return load(path, toys.registry())
+    return suite_files.load(tmp_path, TEXT)
 
 
 @pytest.fixture
@@ -70,8 +62,7 @@ def store(tmp_path: Path, suite: Suite) -> Store:
     """Three good seeds of a/plain, one good and one failed of a/other, none of b/plain."""
     store = Store(tmp_path / "results")
     plain, other = suite.rows[0], suite.rows[1]
-    for config, last in zip(plain.cells, (89.0, 90.0, 91.0), strict=True):
-        store.put(records.good(config, last=last))
+    records.put(store, plain.cells, 89.0, 90.0, 91.0)
     store.put(records.good(other.cells[0]))
     store.put(records.bad(other.cells[1], status="timed-out"))
     return store
@@ -309,15 +300,13 @@ def test_missing_or_turned_markers_are_errors(
 
 
 def test_streams_have_columns_of_their_own(tmp_path: Path) -> None:
-    path = tmp_path / "stream.yaml"
-    path.write_text(
-        TEXT.split("methods:")[0]
-        .replace("task-il", "task-free")
-        .replace("  b: {label: Task B, family: echoes}\n", "")
-        + "methods:\n  plain: {label: Plain, learner: plain, expect: {online_accuracy: '>= 40'}}\n"
-    )
-    suite = load(path, toys.registry())
-    store = Store(tmp_path / "results")
+    text = suite_files.of_toys("""\
+tasks:
+  a: {label: Task A, family: pictures}
+methods:
+  plain: {label: Plain, learner: plain, expect: {online_accuracy: '>= 40'}}
+""").replace("task-il", "task-free")
+    suite, store = suite_files.load(tmp_path, text), Store(tmp_path / "results")
     online = Online(
         loss=(1.0,) * 4,
         score=(10.0, 30.0, 50.0, 90.0),

@@ -26,7 +26,6 @@ from clbench.protocols import (
     Regularizer,
     TaskFamily,
 )
-from clbench.randomness import generator
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.runner import run_cell
@@ -63,13 +62,8 @@ class _Learners(LearnerContract):
     learner: ClassVar[Callable[..., Learner]]
 
     def build(self) -> Learner:
-        context = toys.context(
-            net=toys.Linear(toys.NoParams(), FAMILY.spec, LAYOUT),
-            layout=LAYOUT,
-            objective=FAMILY.objective,
-            training=Training(iterations=1, learning_rate=0.1),
-            generator=lambda purpose: generator(0, purpose),
-        )
+        training = Training(iterations=1, learning_rate=0.1)
+        context = toys.pictures_context(LAYOUT, training=training)
         return type(self).learner(FineTuningParams(), context)
 
     def batches(self, task_id: int, count: int) -> Sequence[Batch]:

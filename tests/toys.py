@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from clbench import randomness
 from clbench.config import CellConfig, Choice, Training
 from clbench.hookspecs import Entry, hookimpl
 from clbench.metrics import ACCURACY, MSE, Metric
@@ -26,6 +27,7 @@ from clbench.protocols import (
     State,
     Tally,
     TaskData,
+    TaskFamily,
 )
 from clbench.registry import Registry
 from clbench.scenario import ALL_SCENARIOS, WITH_BOUNDARIES, OutputLayout, Scenario
@@ -382,6 +384,7 @@ def config(
 def context(**values: Any) -> LearnerContext:
     """A learner's context for tests; defaults serve learners that do not ask for these things."""
     fill: dict[str, Any] = {
+        "generator": lambda purpose: randomness.generator(0, purpose),
         "spec": SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=3),
         "model_seed": 0,
         "regularizers": (),
@@ -389,3 +392,18 @@ def context(**values: Any) -> LearnerContext:
         "build_regularizers": lambda net: (),
     }
     return LearnerContext(**(fill | values))
+
+
+def pictures_context(layout: OutputLayout, **values: Any) -> LearnerContext:
+    """A learner's context for a linear net on pictures."""
+    family = Pictures(TwoParams())
+    net = Linear(NoParams(), family.spec, layout)
+    fill = {"spec": family.spec, "net": net, "layout": layout, "objective": family.objective}
+    return context(**(fill | values))
+
+
+def batches(family: TaskFamily, task_id: int, count: int) -> list[Batch]:
+    """The first batches of eight samples of a task, in an order of its own."""
+    task = family.tasks(0, Scenario.TASK_IL)[task_id]
+    stream = task.train_stream(torch.Generator().manual_seed(task_id))
+    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]

@@ -13,7 +13,6 @@ from torch import Tensor
 from clbench.config import Adam, Training
 from clbench.errors import UnavailableError
 from clbench.protocols import Batch, Context, Query
-from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
 
@@ -30,15 +29,8 @@ def _learner(scenario: Scenario, **context: Any) -> ChunkedHypernetwork:
         chunk_embedding_size=2,
         beta=1.0,
     )
-    values = {
-        "spec": FAMILY.spec,
-        "net": toys.Linear(toys.NoParams(), FAMILY.spec, layout),
-        "layout": layout,
-        "objective": FAMILY.objective,
-        "training": Training(iterations=1, learning_rate=0.05, optimizer=Adam()),
-        "generator": lambda purpose: generator(0, purpose),
-    }
-    return ChunkedHypernetwork(params, toys.context(**(values | context)))
+    training = Training(iterations=1, learning_rate=0.05, optimizer=Adam())
+    return ChunkedHypernetwork(params, toys.pictures_context(layout, training=training, **context))
 
 
 def _batch(task_id: int, offset: int) -> Batch:

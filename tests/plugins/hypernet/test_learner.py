@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +13,6 @@ from torch import Tensor
 from clbench.config import Adam, Sgd, Training
 from clbench.errors import UnavailableError
 from clbench.protocols import Batch, Context, Learner, Regularizer, SequenceSpec
-from clbench.randomness import generator
 from clbench.scenario import Heads, OutputLayout, Scenario
 from clbench.testing import LearnerContract
 from clbench_copytask.elman import Elman
@@ -57,15 +55,12 @@ def _learner(
         objective=cast(Any, toys.Squares()),
         training=Training.model_validate(values),
         regularizers=regularizers,
-        generator=lambda purpose: generator(0, purpose),
     )
     return ChunkedHypernetwork(params, context)
 
 
-def _batches(task_id: int, count: int, seed: int = 0) -> list[Batch]:
-    task = toys.Echoes(toys.TwoParams(num_tasks=4)).tasks(seed, Scenario.TASK_IL)[task_id]
-    stream = task.train_stream(torch.Generator().manual_seed(task_id))
-    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+def _batches(task_id: int, count: int) -> list[Batch]:
+    return toys.batches(toys.Echoes(toys.TwoParams(num_tasks=4)), task_id, count)
 
 
 def _learn(learner: ChunkedHypernetwork, task_id: int, steps: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +22,6 @@ from clbench.protocols import (
     Regularizer,
     SequenceSpec,
 )
-from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract
 from clbench_copytask.elman import Elman
@@ -65,7 +63,6 @@ def _context(
         objective=cast(Any, toys.Squares()),
         training=training or Training(iterations=1, learning_rate=0.1, optimizer=Sgd()),
         regularizers=regularizers,
-        generator=lambda purpose: generator(0, purpose),
     )
 
 
@@ -74,9 +71,7 @@ def _elman() -> Elman:
 
 
 def _batches(task_id: int, count: int) -> list[Batch]:
-    task = toys.Echoes(toys.TwoParams()).tasks(0, Scenario.TASK_IL)[task_id]
-    stream = task.train_stream(torch.Generator().manual_seed(task_id))
-    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+    return toys.batches(toys.Echoes(toys.TwoParams()), task_id, count)
 
 
 def test_masked_units_are_silent_and_their_weights_do_not_move() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -20,7 +19,6 @@ from clbench.protocols import (
     WatchesStep,
     WatchesTaskGradient,
 )
-from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract, RegularizerContract
 from clbench_copytask.elman import Elman
@@ -97,14 +95,11 @@ class TestFineTuning(LearnerContract):
             objective=cast(Any, toys.Squares()),
             training=Training(iterations=1, learning_rate=0.01, clip_grad_norm=1.0),
             regularizers=self.regularizers(),
-            generator=lambda purpose: generator(0, purpose),
         )
         return FineTuning(FineTuningParams(), context)
 
     def batches(self, task_id: int, count: int) -> Sequence[Batch]:
-        task = toys.Echoes(toys.TwoParams()).tasks(0, Scenario.TASK_IL)[task_id]
-        stream = task.train_stream(torch.Generator().manual_seed(task_id))
-        return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+        return toys.batches(toys.Echoes(toys.TwoParams()), task_id, count)
 
 
 class TestFineTuningWithAllRegularizers(TestFineTuning):

@@ -62,16 +62,9 @@ class Spy:
 
 
 def _context(*regularizers: Any, **training: Any) -> LearnerContext:
-    family = toys.Pictures(toys.TwoParams())
-    net: Any = toys.Linear(toys.NoParams(), family.spec, LAYOUT)
     values = {"iterations": 1, "learning_rate": 0.5, "optimizer": Sgd()} | training
-    return toys.context(
-        net=net,
-        layout=LAYOUT,
-        objective=toys.CrossEntropy(),
-        training=Training.model_validate(values),
-        regularizers=regularizers,
-        generator=lambda purpose: generator(0, purpose),
+    return toys.pictures_context(
+        LAYOUT, training=Training.model_validate(values), regularizers=regularizers
     )
 
 

@@ -14,7 +14,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from clbench.config import Adam, Sgd, Training
 from clbench.protocols import Batch, Context, Learner, LearnerContext, MainNet, Query, SequenceSpec
-from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract
 from clbench_copytask.elman import Elman
@@ -52,15 +51,13 @@ def _context(optimizer: Adam | Sgd | None = None) -> LearnerContext:
         objective=FAMILY.objective,
         training=Training(iterations=1, learning_rate=RATE, optimizer=optimizer or Sgd()),
         regularizers=_orthogonal(net),
-        generator=lambda purpose: generator(0, purpose),
         build_net=_net,
         build_regularizers=_orthogonal,
     )
 
 
 def _batches(task_id: int, count: int) -> list[Batch]:
-    stream = TASKS[task_id].train_stream(torch.Generator().manual_seed(task_id))
-    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+    return toys.batches(FAMILY, task_id, count)
 
 
 class _Data:

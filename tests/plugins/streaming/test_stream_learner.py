@@ -14,7 +14,6 @@ import clbench_streaming
 from clbench.config import Training
 from clbench.errors import UnavailableError
 from clbench.protocols import Batch, HasWeights, Learner, LearnerContext, Query
-from clbench.randomness import generator
 from clbench.registry import Registry
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench.testing import LearnerContract, equal, snapshot
@@ -35,25 +34,16 @@ each_rule = pytest.mark.parametrize(("rule", "params"), RULES, ids=["sgd", "adam
 def _context(
     *regularizers: Any, scenario: Scenario = Scenario.TASK_IL, **training: Any
 ) -> LearnerContext:
-    family = toys.Pictures(toys.TwoParams())
-    layout = OutputLayout(scenario, scenario.heads[0], 3, 2)
-    net: Any = toys.Linear(toys.NoParams(), family.spec, layout)
     values = {"iterations": 1, "learning_rate": 0.05} | training
-    return toys.context(
-        spec=family.spec,
-        net=net,
-        layout=layout,
-        objective=toys.CrossEntropy(),
+    return toys.pictures_context(
+        OutputLayout(scenario, scenario.heads[0], 3, 2),
         training=Training.model_validate(values),
         regularizers=regularizers,
-        generator=lambda purpose: generator(0, purpose),
     )
 
 
 def _batches(task_id: int, count: int) -> list[Batch]:
-    task = toys.Pictures(toys.TwoParams()).tasks(0, Scenario.TASK_IL)[task_id]
-    stream = task.train_stream(torch.Generator().manual_seed(task_id))
-    return [replace(stream.next(8), task_id=task_id) for _ in range(count)]
+    return toys.batches(toys.Pictures(toys.TwoParams()), task_id, count)
 
 
 class _OnPictures(LearnerContract):
