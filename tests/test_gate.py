@@ -159,10 +159,10 @@ def test_a_reference_of_older_versions_counts(suite: Suite, tmp_path: Path) -> N
 def _reference(path: Path, suite: Suite, **changes: Any) -> Store:
     """Three seeds of the first row as they ended in 90, made with `changes` of the training."""
     store = Store(path)
+    made_for = records.provenance(suite="toy", row="a/plain")
     for config in suite.rows[0].cells:
         training = config.training.model_copy(update=changes)
         old = records.good(config.model_copy(update={"training": training}), last=90.0)
-        made_for = records.provenance(suite="toy", row="a/plain")
         store.put(old.model_copy(update={"provenance": made_for}))
     return store
 
@@ -185,9 +185,8 @@ def test_a_row_that_gets_other_seeds_is_compared_with_those_it_had(
     suite: Suite, tmp_path: Path
 ) -> None:
     reference = _reference(tmp_path / "reference", suite)
-    path = tmp_path / "others.yaml"
-    path.write_text(TEXT.replace("[1, 2, 3]", "[4, 5]"))
-    others = load(path, toys.registry())
+    text = suite_files.WITH_THRESHOLDS.replace("[1, 2, 3]", "[4, 5]")
+    others = suite_files.load(tmp_path, text)
 
     checks = gate.compare(
         "toy", others.rows, _store(tmp_path / "ours", others, 80.0), reference, LEDGER
