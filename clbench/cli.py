@@ -153,7 +153,7 @@ def run(
 def table(
     suite: SuiteFile,
     format: Annotated[
-        str, typer.Option("--format", help="rich, markdown, latex, csv or json.")
+        str, typer.Option("--format", help="rich, svg, markdown, latex, csv or json.")
     ] = "rich",
     only: Only = None,
     seeds: Seeds = None,

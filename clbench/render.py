@@ -1,15 +1,16 @@
-"""A results table as rich, markdown, LaTeX, CSV and JSON."""
+"""A results table as rich, SVG, markdown, LaTeX, CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
@@ -22,6 +23,9 @@ from clbench.tables import Line, ResultsTable
 
 WIDE = 150
 """Columns of a terminal from which intervals and further metrics are shown."""
+
+PICTURE = 114
+"""Columns of the terminal in a picture: as few as a table with published values takes."""
 
 _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not comparable": "yellow"}
 
@@ -55,6 +59,16 @@ def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> Renderable
             parts.append(Text(f"{line.label}: {line.status}", style="dim"))
     parts += [Text(""), *(Text(note, style="dim") for note in notes(table, view))]
     return Group(*parts)
+
+
+def to_svg(table: ResultsTable, view: View = DEFAULT) -> str:
+    """A picture of a terminal that shows the table; it refers to no other file, fonts included."""
+    console = Console(
+        width=PICTURE, record=True, file=io.StringIO(), force_terminal=True, highlight=False
+    )
+    console.print(to_rich(table, PICTURE, view))
+    picture = console.export_svg(title="clbench")
+    return re.sub(r"\s*@font-face \{[^}]*\}", "", picture) + "\n"
 
 
 def _coloured(text: str, otherwise: str) -> Text:
@@ -277,6 +291,7 @@ class Renderer(Protocol):
 
 
 FORMATS: Mapping[str, Renderer] = {
+    "svg": to_svg,
     "markdown": to_markdown,
     "latex": to_latex,
     "csv": to_csv,

@@ -29,6 +29,15 @@ TABLES = [
 ]
 
 
+PICTURES = [
+    (command, ROOT / picture)
+    for page in PAGES
+    for command, picture in re.findall(
+        r"^<!-- (clbench table .*) > (\S+) -->$", page.read_text(), re.MULTILINE
+    )
+]
+
+
 @pytest.mark.parametrize(
     ("page", "command", "suite"), TABLES, ids=[f"{page.stem}-{suite}" for page, _, suite in TABLES]
 )
@@ -46,6 +55,25 @@ def test_generated_tables_are_those_of_the_records(page: Path, command: str, sui
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("command", "picture"), PICTURES)
+def test_pictures_of_tables_are_those_of_the_records(command: str, picture: Path) -> None:
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == picture.read_text()
+
+
+def test_it_shows_a_picture_of_the_table() -> None:
+    assert [picture.name for _, picture in PICTURES] == ["permuted-copy.svg"]
+    assert "](docs/permuted-copy.svg)" in README
 
 
 def test_it_shows_the_results_of_the_main_suite() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import records
@@ -194,6 +195,19 @@ def test_the_terminal_table_fits_its_width_and_has_every_row(
         assert word in text
     assert ("±2.48" in text) is (width == 200)
     assert "excluded: undefined there" in text
+
+
+def test_the_picture_shows_the_table_and_refers_to_nothing(
+    suite: Suite, store: Store, ledger: published.Ledger
+) -> None:
+    picture = render.to_svg(tables.collect(suite, store, ledger))
+
+    root = ElementTree.fromstring(picture)
+    words = "".join(root.itertext()).replace("\xa0", " ")
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "url(http" not in picture
+    for word in ("A toy suite", "Plain 100 %", "90.00", "99.50 / ~93.00", "below", "timed-out"):
+        assert word in words
 
 
 def test_markdown_is_fit_to_paste(suite: Suite, store: Store, ledger: published.Ledger) -> None:
