@@ -23,7 +23,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"cell_run", "regimes", "runner", "render", "progress"},
     {"executor_contract", "testing", "local", "worker", "local_pool", "engines", "session"},
     {"listing", "scaffold", "completion", "report", "pytest_plugin", "terminal"},
-    {"cli_analysis"},
+    {"cli_analysis", "cli_plugins"},
     {"cli"},
 ]
 """Stage by stage; the order is that of the design's one direction."""
