@@ -98,6 +98,15 @@ def run(
         list[str] | None,
         typer.Option("-x", metavar="KEY=VALUE", help="Parameter of the executor; repeatable."),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME[:KEY=VALUE]",
+            help="Tracker to tell of the run, or a parameter of one; repeatable.",
+            autocompletion=completion.trackers,
+        ),
+    ] = None,
     budget: Budget = "1",
     results: Results = Path("results"),
     timeout: Annotated[
@@ -123,6 +132,7 @@ def run(
     registry = _registry()
     given = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
     engine = engines.engine(registry, executor, engines.read_options(options or (), given))
+    trackers = engines.trackers(registry, track or ())
     loaded = [_load(path, registry) for path in suites]
     plans = [
         session.plan(
@@ -143,7 +153,7 @@ def run(
     good = True
     for plan in plans:
         try:
-            good &= session.execute(plan, engine, notices, fail_fast)
+            good &= session.execute(plan, engine, notices, fail_fast, trackers)
         except KeyboardInterrupt:
             notices.print("stopped; finished cells are kept, the same command runs the rest")
             raise typer.Exit(130) from None
@@ -317,7 +327,7 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="tasks, models, learners, regularizers, executors, datasets or plugins.",
+            help="tasks, models, learners, regularizers, executors, trackers, datasets or plugins.",
             autocompletion=completion.listings,
         ),
     ] = None,
