@@ -55,7 +55,7 @@ def new_plugin(
         str,
         typer.Option(
             "--kind",
-            help="learner, regularizer, task or executor.",
+            help="learner, regularizer, task, executor or tracker.",
             autocompletion=completion.kinds,
         ),
     ] = "learner",
