@@ -34,6 +34,7 @@ from clbench.randomness import generator
 from clbench.records import Curve, Online
 from clbench.registry import Kind, Registry
 from clbench.scenario import OutputLayout, Scenario
+from clbench.tracking import Tracking
 
 Report: TypeAlias = Callable[[Progress], None]
 Rows: TypeAlias = list[list[float | None]]
@@ -67,6 +68,7 @@ class CellRun:
         registry: Where its plugins are found.
         report: Told of the progress, a few times a second.
         checkpoints: Where to take up and leave checkpoints; None: nowhere.
+        tracking: Told of what is learnt; by default it tells nobody.
         rows: The rows of R so far.
         total: Training steps in all.
     """
@@ -75,6 +77,7 @@ class CellRun:
     registry: Registry
     report: Report
     checkpoints: Checkpoints | None = None
+    tracking: Tracking = field(default_factory=Tracking)
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
             ("data", "train", "consolidate", "evaluate", "total"), 0.0
@@ -152,12 +155,15 @@ class CellRun:
         return self.seconds[name] + (time.perf_counter() - begun if begun else 0.0)
 
     def prepare(self) -> None:
-        """Make the data, and look for a checkpoint."""
+        """Make the data, look for a checkpoint, and tell the trackers that the cell begins."""
         with self.clock("data"):
             self.tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
             self.tests = [list(task.test_batches()) for task in self.tasks]
         self.total = sum(self.steps(i) for i in range(len(self.tasks)))
         self._saved = self.checkpoints.load() if self.checkpoints else None
+        done = self._saved["done"] if self._saved else 0
+        metric = self.family.objective.metric
+        self.tracking.started(self.config, metric, len(self.tasks), self.total, done)
 
     def steps(self, task_id: int) -> int:
         """Training steps that the task gets."""
@@ -237,6 +243,7 @@ class CellRun:
         elif self.config.scenario is not Scenario.TASK_FREE:
             learner.begin_task(task_id)
         self._saved = None  # what follows is new
+        before = self.done + 1 - first
         size = self.config.training.batch_size
         reported = 0.0
         with self.clock("train"):
@@ -250,10 +257,10 @@ class CellRun:
                 now = time.perf_counter()
                 if now - reported >= REPORT_SECONDS:
                     reported = now
-                    self._report(task_id, curve)
+                    self._report(task_id, curve, before)
                     if self.checkpoints and self.checkpoints.is_due and step < steps:
                         self._save(step, learner, stream=stream, curve=curve)
-        self._report(task_id, curve)
+        self._report(task_id, curve, before)
         self.curves.append(curve.curve())
 
     def keep_artefacts(self, learner: Learner) -> None:
@@ -265,7 +272,11 @@ class CellRun:
             }
 
     def save_task_end(self, learner: Learner | None) -> None:
-        """Leave a checkpoint at the end of a task; `learner` as in `resume`."""
+        """Tell the trackers its row, and leave a checkpoint at the end of a task.
+
+        The argument `learner` is as in `resume`.
+        """
+        self.tracking.evaluated(self.done, len(self.rows) - 1, self.rows[-1])
         if self.checkpoints:
             self._save(0, learner)
 
@@ -284,7 +295,9 @@ class CellRun:
             }
         )
 
-    def _report(self, task_id: int, curve: CurveKeeper) -> None:
+    def _report(self, task_id: int, curve: CurveKeeper, before: int) -> None:
+        """Tell of the progress; `before` are the steps on earlier tasks."""
+        self.tracking.learnt(before, curve)
         loss = curve.losses[-1] if curve.losses else None
         score = curve.scores[-1] if curve.scores else None
         progress = Progress(

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from clbench import cli_analysis, completion
+from clbench import cli_analysis, cli_plugins, completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 from clbench.terminal import Results, SuiteFile, notices, out
@@ -36,6 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_analysis.app)  # without a name: its commands are commands of clbench
+app.add_typer(cli_plugins.data_app, name="data")
+app.add_typer(cli_plugins.plugin_app, name="plugin")
 
 Only = Annotated[
     list[str] | None,
@@ -96,6 +98,15 @@ def run(
         list[str] | None,
         typer.Option("-x", metavar="KEY=VALUE", help="Parameter of the executor; repeatable."),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME[:KEY=VALUE]",
+            help="Tracker to tell of the run, or a parameter of one; repeatable.",
+            autocompletion=completion.trackers,
+        ),
+    ] = None,
     budget: Budget = "1",
     results: Results = Path("results"),
     timeout: Annotated[
@@ -121,6 +132,7 @@ def run(
     registry = _registry()
     given = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
     engine = engines.engine(registry, executor, engines.read_options(options or (), given))
+    trackers = engines.trackers(registry, track or ())
     loaded = [_load(path, registry) for path in suites]
     plans = [
         session.plan(
@@ -141,7 +153,7 @@ def run(
     good = True
     for plan in plans:
         try:
-            good &= session.execute(plan, engine, notices, fail_fast)
+            good &= session.execute(plan, engine, notices, fail_fast, trackers)
         except KeyboardInterrupt:
             notices.print("stopped; finished cells are kept, the same command runs the rest")
             raise typer.Exit(130) from None
@@ -315,7 +327,7 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="tasks, models, learners, regularizers, executors, datasets or plugins.",
+            help="tasks, models, learners, regularizers, executors, trackers, datasets or plugins.",
             autocompletion=completion.listings,
         ),
     ] = None,
@@ -349,68 +361,6 @@ def show(
         out.print(session.describe(plan))
     else:
         out.print(listing.describe(registry, what))
-
-
-data_app = typer.Typer(
-    help="The datasets' files: what is here, and fetching.", no_args_is_help=True
-)
-app.add_typer(data_app, name="data")
-
-
-@data_app.command()
-def status() -> None:
-    """Say of every dataset which files are here, and check them."""
-    from clbench import listing
-
-    out.print(listing.data_status(_registry()), soft_wrap=not out.is_terminal)
-
-
-@data_app.command()
-def fetch(
-    datasets: Annotated[
-        list[str],
-        typer.Argument(
-            help="Names of datasets, such as mnist.", autocompletion=completion.datasets
-        ),
-    ],
-) -> None:
-    """Download the missing files of datasets, with checksums, into the first data home."""
-    from clbench import data
-
-    registry = _registry()
-    found = [registry.find("dataset", name).load() for name in datasets]
-    for dataset in found:
-        new = data.fetch(dataset)
-        for path in new:
-            notices.print(f"fetched {path}", soft_wrap=True, highlight=False)
-        if not new:
-            notices.print(f"{dataset.name}: nothing is missing")
-
-
-plugin_app = typer.Typer(help="Plugins of one's own.", no_args_is_help=True)
-app.add_typer(plugin_app, name="plugin")
-
-
-@plugin_app.command("new")
-def new_plugin(
-    name: Annotated[str, typer.Argument(help="What suites will call it, such as gentle-pull.")],
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--kind",
-            help="learner, regularizer, task or executor.",
-            autocompletion=completion.kinds,
-        ),
-    ] = "learner",
-    into: Annotated[Path, typer.Option("--into", help="Folder of the new project.")] = Path(),
-) -> None:
-    """Write a pip-installable project with a plugin that already runs."""
-    from clbench import scaffold
-
-    project = scaffold.new_project(name, kind, into, _registry())
-    typer.echo(f"wrote {project}; next:")
-    typer.echo(f"  pip install --editable {project}")
-    typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")
 
 
 def _print_preview(plan: Plan, engine: Executor) -> None:

@@ -38,6 +38,11 @@ def executors(incomplete: str) -> list[str]:
     return _fitting(incomplete, Registry.discover().table("executor"))
 
 
+def trackers(incomplete: str) -> list[str]:
+    """Registered trackers."""
+    return _fitting(incomplete, Registry.discover().table("tracker"))
+
+
 def datasets(incomplete: str) -> list[str]:
     """Registered datasets."""
     return _fitting(incomplete, Registry.discover().table("dataset"))

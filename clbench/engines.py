@@ -1,24 +1,31 @@
-"""The engine of a run: an executor of the registry with its parameters from the command line."""
+"""The engine and the trackers of a run, with their parameters from the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from clbench.checks import either, expectation
+from clbench.config import Choice
 from clbench.errors import ClbenchError, suggestion
 from clbench.executor import Executor
-from clbench.registry import Registry
+from clbench.params import Params
+from clbench.registry import Kind, Registry
+
+_OPTION = "-x "
 
 
-def read_options(texts: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a command line gives an executor, all of them as text.
+def read_options(
+    texts: Sequence[str], options: Mapping[str, Any], before: str = _OPTION
+) -> dict[str, Any]:
+    """The parameters that a command line gives an executor or a tracker, all of them as text.
 
     Args:
         texts: Such as ``num_gpus=0.5``; a dot in a key leads into a mapping: ``sbatch.qos=low``.
         options: Those with an option of their own, such as ``--jobs``; None where not given.
+        before: What stands before each of the texts on the command line.
 
     Raises:
         ClbenchError: One is not ``KEY=VALUE``, or is given twice.
@@ -28,15 +35,15 @@ def read_options(texts: Sequence[str], options: Mapping[str, Any]) -> dict[str, 
         key, equals, value = text.partition("=")
         steps = key.strip().split(".")
         if not equals or not all(steps):
-            raise ClbenchError(f"expected KEY=VALUE after -x, found '{text}'")
+            raise ClbenchError(f"expected KEY=VALUE after {before.strip()}, found '{text}'")
         place = found
         for step in steps[:-1]:
             place = place.setdefault(step, {})
             if not isinstance(place, dict):
-                raise ClbenchError(f"-x {text}: '{step}' has a value already")
+                raise ClbenchError(f"{before}{text}: '{step}' has a value already")
         if steps[-1] in place:
             own = f" (by --{key.replace('_', '-')})" if key in options else ""
-            raise ClbenchError(f"-x {text}: '{key.strip()}' is given already{own}")
+            raise ClbenchError(f"{before}{text}: '{key.strip()}' is given already{own}")
         place[steps[-1]] = value.strip()
     return found
 
@@ -48,15 +55,50 @@ def engine(registry: Registry, name: str, options: Mapping[str, Any]) -> Executo
         ClbenchError: There is none, or it does not take these parameters; every mistake is told.
     """
     loaded = registry.find("executor", name).load()
-    try:
-        executor: Executor = loaded(loaded.Params.model_validate_strings(dict(options)))
-    except ValidationError as error:
-        mistakes = _mistakes(error, loaded.Params)
-        raise ClbenchError("\n".join(f"executor '{name}': {one}" for one in mistakes)) from error
+    executor: Executor = loaded(_params("executor", name, loaded.Params, options, _OPTION))
     return executor
 
 
-def _mistakes(error: ValidationError, params: type[BaseModel]) -> list[str]:
+def trackers(registry: Registry, texts: Sequence[str]) -> tuple[Choice, ...]:
+    """The trackers that a command line asks for.
+
+    Args:
+        registry: Where they are found.
+        texts: Names, or parameters as ``tensorboard:folder=runs``; either asks for the tracker, and
+            any number of them may name the same one.
+
+    Raises:
+        ClbenchError: There is none of a name, or it does not take these parameters, or it cannot
+            work here.
+    """
+    asked: dict[str, list[str]] = {}
+    for text in texts:
+        name, colon, parameter = text.partition(":")
+        asked.setdefault(name, []).extend([parameter] if colon else [])
+    return tuple(_tracker(registry, name, parameters) for name, parameters in asked.items())
+
+
+def _tracker(registry: Registry, name: str, texts: Sequence[str]) -> Choice:
+    before = f"--track {name}:"
+    loaded = registry.find("tracker", name).load()
+    options = read_options(texts, {}, before)
+    params = _params("tracker", name, loaded.Params, options, before)
+    loaded(params)  # which says what it lacks; each cell is told to one of its own
+    return Choice(name=name, version=loaded.version, params=params.model_dump(mode="json"))
+
+
+def _params(
+    kind: Kind, name: str, model: type[Params], options: Mapping[str, Any], before: str
+) -> Params:
+    """Parameters of something registered, of texts; every mistake is told."""
+    try:
+        return model.model_validate_strings(dict(options))
+    except ValidationError as error:
+        mistakes = _mistakes(error, model, before)
+        raise ClbenchError("\n".join(f"{kind} '{name}': {one}" for one in mistakes)) from error
+
+
+def _mistakes(error: ValidationError, params: type[Params], before: str) -> list[str]:
     """What is wrong with the parameters, one text for each of them."""
     expected: dict[str, tuple[list[str], Any]] = {}
     texts = []
@@ -69,14 +111,14 @@ def _mistakes(error: ValidationError, params: type[BaseModel]) -> list[str]:
                 f"unknown parameter '{key}'{near}\n    known: {', '.join(known) or 'none'}"
             )
         elif one["type"] == "missing":
-            texts.append(f"missing parameter '{key}', give it as -x {key}=VALUE")
+            texts.append(f"missing parameter '{key}', give it as {before}{key}=VALUE")
         elif one["type"] == "value_error":
             texts.append(one["msg"].removeprefix("Value error, "))
         else:
             expected.setdefault(key, ([], one["input"]))[0].append(expectation(dict(one)))
     for key, (words, found) in expected.items():
         wanted = either(list(dict.fromkeys(words)))
-        hint = f"a mapping (-x {key}.KEY=VALUE)"
+        hint = f"a mapping ({before}{key}.KEY=VALUE)"
         what = f"'{found}'" if isinstance(found, str) else hint
         texts.append(f"{key}: expected {hint if wanted == 'a mapping' else wanted}, found {what}")
     return texts

@@ -32,6 +32,14 @@ methods:
 """
 
 
+def contract_cells() -> Sequence[Cell]:
+    """Cells of clbench's own plugins; the third and the fourth fail."""
+    with TemporaryDirectory() as folder:
+        suite = Path(folder, "contract.yaml")
+        suite.write_text(_CELLS, encoding="utf-8")
+        return expand(load(suite, Registry.discover()))
+
+
 @dataclass
 class _Log:
     """A listener that writes down what happens, and asks to stop in time."""
@@ -70,10 +78,7 @@ class ExecutorContract:
 
     def cells(self) -> Sequence[Cell]:
         """Cells of clbench's own plugins; some of them fail."""
-        with TemporaryDirectory() as folder:
-            suite = Path(folder, "contract.yaml")
-            suite.write_text(_CELLS, encoding="utf-8")
-            return expand(load(suite, Registry.discover()))
+        return contract_cells()
 
     def _execute(self, cells: Sequence[Cell], stop_after: int = 1000) -> _Log:
         log = _Log(stop_after)

@@ -60,5 +60,10 @@ def clbench_executors() -> Iterable[Entry]:  # type: ignore[empty-body]
 
 
 @hookspec
+def clbench_trackers() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Trackers: classes that follow `clbench.tracking.Tracker`."""
+
+
+@hookspec
 def clbench_datasets() -> Iterable[Entry]:  # type: ignore[empty-body]
     """Datasets: objects that follow `clbench.data.Dataset`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from clbench.config import CellConfig
+from clbench.config import CellConfig, Choice
 from clbench.errors import ClbenchError, suggestion
 from clbench.suite import Row, Suite
 
@@ -20,11 +20,13 @@ class Cell:
         suite: Name of the suite.
         row: ``task/method``.
         config: What determines the result (its `id` names the record).
+        trackers: Who is told of the run while it goes on; they determine nothing.
     """
 
     suite: str
     row: str
     config: CellConfig
+    trackers: tuple[Choice, ...] = ()
 
 
 def expand(

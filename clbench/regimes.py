@@ -63,7 +63,9 @@ def joint(run: CellRun, learner: Learner) -> Rows:
     run.learn(learner, 0, run.mixed_stream(K), run.total)
     run.keep_artefacts(learner)
     empty: Rows = [[None] * K for _ in range(K - 1)]
-    return [*empty, run.evaluate(learner)]
+    last = run.evaluate(learner)
+    run.tracking.evaluated(run.done, K - 1, last)
+    return [*empty, last]
 
 
 REGIMES: Mapping[Regime, Callable[[CellRun, Learner], Rows]] = {

@@ -16,7 +16,7 @@ from clbench import hookspecs
 from clbench.errors import PluginError, UnknownNameError
 from clbench.hookspecs import GROUP, Entry
 
-Kind = Literal["task", "model", "learner", "regularizer", "executor", "dataset"]
+Kind = Literal["task", "model", "learner", "regularizer", "executor", "tracker", "dataset"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _PROMISED: Mapping[Kind, tuple[str, ...]] = {
@@ -25,6 +25,7 @@ _PROMISED: Mapping[Kind, tuple[str, ...]] = {
     "learner": ("Params", "version", "scenarios"),
     "regularizer": ("Params", "version", "scenarios"),
     "executor": ("Params", "version"),
+    "tracker": ("Params", "version"),
     "dataset": ("name", "files"),
 }
 
@@ -189,6 +190,7 @@ _WORDS: dict[Kind, str] = {
     "learner": "learner",
     "regularizer": "regularizer",
     "executor": "executor",
+    "tracker": "tracker",
     "dataset": "dataset",
 }
 

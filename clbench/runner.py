@@ -17,6 +17,7 @@ from clbench.records import Failure, MetricInfo, Record, Result, Status, Timing
 from clbench.regimes import REGIMES, task_free
 from clbench.registry import Registry
 from clbench.scenario import Scenario
+from clbench.tracking import Tracking
 
 
 def run_cell(
@@ -39,8 +40,9 @@ def run_cell(
     timing: Timing | None = None
     failure: Failure | None = None
     status: Status = "ok"
+    tracking = Tracking.of(cell, registry)
     try:
-        result, timing = run(cell.config, registry, report, checkpoints)
+        result, timing = run(cell.config, registry, report, checkpoints, tracking)
     except UnavailableError as error:
         status, failure = "skipped", _failure(error)
     except MemoryError as error:
@@ -48,7 +50,7 @@ def run_cell(
     except (Exception, SystemExit) as error:
         status, failure = "failed", _failure(error)
     notes = tuple(checkpoints.notes) if checkpoints else ()
-    return Record(
+    record = Record(
         status=status,
         config=cell.config,
         result=result,
@@ -56,6 +58,7 @@ def run_cell(
         timing=timing,
         provenance=provenance.collect(cell.suite, cell.row, started, notes),
     )
+    return tracking.finished(record)
 
 
 def _failure(error: BaseException) -> Failure:
@@ -68,14 +71,15 @@ def run(
     registry: Registry,
     report: Report,
     checkpoints: Checkpoints | None = None,
+    tracking: Tracking | None = None,
 ) -> tuple[Result, Timing]:
-    """Run one configuration.
+    """Run one configuration; None tells no tracker, and leaves no checkpoint.
 
     Raises:
         Exception: Whatever a plugin raises.
         DivergedError: A loss is infinite or not a number.
     """
-    run = CellRun(config, registry, report, checkpoints)
+    run = CellRun(config, registry, report, checkpoints, tracking or Tracking())
     with run.clock("total"):
         result = _result(run)
     return result, Timing(**run.seconds)
@@ -88,6 +92,7 @@ def _result(run: CellRun) -> Result:
     learn = task_free if is_stream else REGIMES[run.config.regime]
     learner = run.learner()
     initial = run.evaluate(learner)
+    run.tracking.evaluated(run.done, None, initial)
     R = learn(run, learner)
     metric = run.family.objective.metric
     own = sum(torch.Size(shape).numel() for shape in run.net.shapes.values())

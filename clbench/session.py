@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clbench import checkpoints, claims, matrix, progress, published, tables
+from clbench.config import Choice
 from clbench.errors import ClbenchError, RecordError
 from clbench.executor import WORKER_DIED, Executor, Listener
 from clbench.matrix import Cell
@@ -93,6 +95,7 @@ class _Keeper:
     store: Store
     display: Listener
     failed: list[Cell] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def started(self, cell: Cell) -> None:
         self.display.started(cell)
@@ -111,6 +114,7 @@ class _Keeper:
             checkpoints.forget(record.id)
         if record.status not in ("ok", "skipped"):
             self.failed.append(cell)
+        self.notes.update(record.provenance.notes if record.provenance else ())
         self.display.finished(cell, record)
 
 
@@ -120,8 +124,21 @@ def _was_cut_off(record: Record) -> bool:
     return died or record.status == "timed-out"
 
 
-def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> bool:
+def execute(
+    plan: Plan,
+    engine: Executor,
+    console: Console,
+    fail_fast: bool,
+    trackers: tuple[Choice, ...] = (),
+) -> bool:
     """Run what has to run, and no other process is running; whether no cell failed.
+
+    Args:
+        plan: What is asked for.
+        engine: Runs the cells.
+        console: For the progress, and for notices.
+        fail_fast: Whether to begin no further cell after a failure.
+        trackers: Told of every cell that runs.
 
     Raises:
         ClbenchError: The results folder cannot be written to, or the engine cannot run.
@@ -135,7 +152,7 @@ def execute(plan: Plan, engine: Executor, console: Console, fail_fast: bool) -> 
     with claims.claim(plan.store.root, [cell.config.id for cell in plan.todo]) as mine:
         # what another run has finished since the plan was made is claimed by nobody
         todo = [
-            cell
+            replace(cell, trackers=trackers)
             for cell in plan.todo
             if cell.config.id in mine and (plan.force or not _has_result(plan.store, cell))
         ]
@@ -158,6 +175,9 @@ def _execute(
     if keeper.failed:
         rows = ", ".join(f"{cell.row} seed {cell.config.seed}" for cell in keeper.failed)
         console.print(Text(f"failed: {rows}", style="red"), soft_wrap=True)
+    for note, count in keeper.notes.items():
+        where = f" ({count} cells)" if count > 1 else ""
+        console.print(Text(f"note: {note}{where}", style="yellow"), soft_wrap=True)
     return not keeper.failed
 
 

@@ -40,6 +40,7 @@ from clbench.protocols import (
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench.suite import load
+from clbench.tracker_contract import TrackerContract
 
 __all__ = [
     "Consolidated",
@@ -48,6 +49,7 @@ __all__ = [
     "LearnerContract",
     "NetContract",
     "RegularizerContract",
+    "TrackerContract",
     "as_query",
     "equal",
     "first_run",

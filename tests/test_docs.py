@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from installing import Environment
 
-from clbench import executor, hookspecs, protocols
+from clbench import executor, hookspecs, protocols, tracking
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "plugins.md").read_text()
@@ -61,7 +61,7 @@ def _apply(diff: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["tutorial.md", "plugins.md"])
+@pytest.mark.parametrize("page", ["tutorial.md", "plugins.md", "tracking.md"])
 def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
     environment = Environment.create(tmp_path / "venv")
     folder = tmp_path / "work"
@@ -107,7 +107,7 @@ def test_shown_lines_are_compared_but_for_dots(
 def test_the_guide_shows_the_signature_of_every_hook() -> None:
     hooks = [name for name in vars(hookspecs) if name.startswith("clbench_")]
 
-    assert len(hooks) == 6
+    assert len(hooks) == 7
     assert [name for name in hooks if f"def {name}() -> Iterable[Entry]" not in GUIDE] == []
 
 
@@ -120,6 +120,7 @@ def test_the_guide_shows_the_signature_of_every_hook() -> None:
             for name in ("Task", "Objective", "Consolidation", "HasWeights")
         ),
         *(protocols.LearnerContext, protocols.SequenceSpec, executor.Executor, executor.Listener),
+        *(tracking.Tracker, tracking.Start, tracking.Point, tracking.Evaluation),
     ],
     ids=lambda protocol: protocol.__name__,
 )

@@ -46,7 +46,7 @@ def test_first_party_plugins_come_in_by_entry_points_without_errors() -> None:
 def test_everything_that_first_party_plugins_register_can_be_loaded() -> None:
     registry = Registry.discover()
 
-    for kind in ("task", "model", "learner", "regularizer", "executor"):
+    for kind in ("task", "model", "learner", "regularizer", "executor", "tracker"):
         for found in registry.table(kind).values():
             assert found.load().version >= 1
             assert found.entry.summary

@@ -40,6 +40,7 @@ SKELETONS: dict[Kind, Skeleton] = {
     "regularizer": Skeleton("Regularizer", "pulls weights to where the last task left them"),
     "task": Skeleton("Tasks", "asks on which side of a line a point lies"),
     "executor": Skeleton("Executor", "runs cells one by one in this process"),
+    "tracker": Skeleton("Tracker", "writes what it is told of a cell to a file, line by line"),
 }
 
 
@@ -71,7 +72,8 @@ def new_project(name: str, kind: str, into: Path, registry: Registry) -> Path:
 
 def run_options(name: str, kind: str) -> str:
     """What ``clbench run`` needs besides the suite of a new project, with a space before it."""
-    return f" --executor {name}" if kind == "executor" else ""
+    options = {"executor": "--executor", "tracker": "--track"}
+    return f" {options[kind]} {name}" if kind in options else ""
 
 
 def _check_name(name: str, registry: Registry) -> None:
