@@ -7,6 +7,7 @@ imported by the commands that need them, so that listing starts at once.
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +61,8 @@ def main() -> None:
     except ClbenchError as error:
         notices.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
+    finally:
+        gc.freeze()  # the process ends: to look through all of torch for cycles takes half a second
 
 
 def _version(value: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,11 +153,22 @@ class _Stored(Record):
     checksum: str
 
 
+_WITHIN_ROW = re.compile(r"\n +(?=[-0-9n])|(?<=[0-9l])\n +(?=\])")
+"""The line breaks beside the numbers and nulls of a list."""
+
+
 def to_text(record: Record) -> str:
-    """The content of a record file: indented JSON with the id and a checksum."""
+    """The content of a record file: indented JSON with the id and a checksum.
+
+    Lists of numbers are on one line. Keys are sorted, and no space is after a colon: less its line
+    breaks and indentation it is the canonical text that the checksum is of, but for the checksum
+    itself, which comes first.
+    """
     values: dict[str, Any] = {"id": record.id, **record.model_dump(mode="json")}
     values["checksum"] = digest(values)
-    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    layout: dict[str, Any] = {"indent": 1, "sort_keys": True, "separators": (",", ":")}
+    text = json.dumps(values, **layout, ensure_ascii=False, allow_nan=False)
+    return _WITHIN_ROW.sub("", text) + "\n"
 
 
 def from_text(text: str, path: Path) -> Record:
@@ -163,6 +176,47 @@ def from_text(text: str, path: Path) -> Record:
 
     Raises:
         RecordError: The file is truncated, was changed by hand, or is of another format.
+    """
+    if not _is_as_written(text):
+        _check(text, path)
+    try:
+        stored = _Stored.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        _check(text, path)  # it may know a better reason
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecordError(path, f"{where}: {first['msg'].lower()}") from error
+    record = Record.model_construct(**{name: getattr(stored, name) for name in Record.model_fields})
+    found_id = record.id
+    if stored.stored_id != found_id:
+        what = f"its id {stored.stored_id} is not that of its configuration, {found_id}"
+        raise RecordError(path, what)
+    if path.stem != found_id:
+        raise RecordError(path, f"the file name is not the id of the record, {found_id}")
+    return record
+
+
+_CHECKSUM = re.compile(r'\{"checksum":"([0-9a-f]{64})",')
+
+
+def _is_as_written(text: str) -> bool:
+    """Whether a text has the layout of `to_text` and, if it is JSON, a checksum that fits.
+
+    No string of JSON has a line break in it, so none is changed where lines are put together.
+    Other layouts are for `_check`, which is slow: it writes every number anew.
+    """
+    joined = "".join(map(str.lstrip, text.split("\n")))
+    found = _CHECKSUM.match(joined)
+    if found is None or "NaN" in text or "Infinity" in text:  # JSON has no such numbers
+        return False
+    return found[1] == hashlib.sha256(b"{" + joined[found.end() :].encode()).hexdigest()
+
+
+def _check(text: str, path: Path) -> None:
+    """Whether a text of any layout is JSON, a record's, of this format, and undamaged.
+
+    Raises:
+        RecordError: It is not.
     """
     try:
         values = from_json(text, allow_inf_nan=False)
@@ -176,16 +230,3 @@ def from_text(text: str, path: Path) -> Record:
     checksum = values.pop("checksum", None)
     if checksum != digest(values):
         raise RecordError(path, "its checksum does not fit: damaged, or edited by hand")
-    try:
-        stored = _Stored.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RecordError(path, f"{where}: {first['msg'].lower()}") from error
-    record = Record.model_construct(**{name: getattr(stored, name) for name in Record.model_fields})
-    if stored.stored_id != record.id:
-        what = f"its id {stored.stored_id} is not that of its configuration, {record.id}"
-        raise RecordError(path, what)
-    if path.stem != record.id:
-        raise RecordError(path, f"the file name is not the id of the record, {record.id}")
-    return record

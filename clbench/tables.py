@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clbench.config import CellConfig
 from clbench.metrics import SUMMARIES, Aggregate, Better, aggregate
 from clbench.published import Ledger, Number, Verdict, verdict
 from clbench.records import Record
@@ -114,15 +115,14 @@ def collect(
         (row, _records(row, store, budget, wanted))
         for row in (suite.rows if rows is None else rows)
     ]
-    is_missing = any(record is None for _, records in found for record in records.values())
+    is_missing = any(record is None for _, records in found for _, record in records)
     stale = _answered_questions(store) if is_missing else {}
     sections: dict[str, list[Line]] = {}
     units: dict[tuple[str, str], None] = {}
     for row, records in found:
-        good = [record for record in records.values() if record and record.result]
-        for record in good:
-            assert record.result is not None  # good records have one
-            units[record.result.metric.name, record.result.metric.unit] = None
+        for _, record in records:
+            if record and record.result:
+                units[record.result.metric.name, record.result.metric.unit] = None
         line = _line(row, records, ledger, budget, stale)
         sections.setdefault(row.task_label, []).append(line)
     name, unit = next(iter(units), ("accuracy", "%"))
@@ -147,24 +147,24 @@ def _answered_questions(store: Store) -> dict[str, str]:
     return {record.config.question: record.id for record in records if record.status == "ok"}
 
 
-def _records(row: Row, store: Store, budget: float, seeds: set[int]) -> dict[str, Record | None]:
-    """Cell id -> record, for the cells of a row at a budget; the question of those without."""
-    found: dict[str, Record | None] = {}
-    for config in row.cells:
-        if config.seed in seeds:
-            cell = config.model_copy(update={"budget": budget})
-            found[cell.question] = store.find(cell)
-    return found
+def _records(
+    row: Row, store: Store, budget: float, seeds: set[int]
+) -> list[tuple[CellConfig, Record | None]]:
+    """The cells of a row at a budget, each with its record."""
+    cells = [
+        config.model_copy(update={"budget": budget}) for config in row.cells if config.seed in seeds
+    ]
+    return [(cell, store.find(cell)) for cell in cells]
 
 
 def _line(
     row: Row,
-    records: dict[str, Record | None],
+    records: Sequence[tuple[CellConfig, Record | None]],
     ledger: Ledger | None,
     budget: float,
     stale: dict[str, str],
 ) -> Line:
-    good = [r for r in records.values() if r is not None and r.status == "ok"]
+    good = [r for _, r in records if r is not None and r.status == "ok"]
     scores = {name: _scores(name, good) for name in SUMMARIES}
     summaries = {name: aggregate(list(found.values())) for name, found in scores.items()}
     entry = ledger.rows.get(row.key) if ledger else None
@@ -200,14 +200,16 @@ def _scores(name: str, records: Sequence[Record]) -> dict[int, float]:
     return found
 
 
-def _status(row: Row, records: dict[str, Record | None], stale: dict[str, str]) -> str:
+def _status(
+    row: Row, records: Sequence[tuple[CellConfig, Record | None]], stale: dict[str, str]
+) -> str:
     """``ok``, or what is not."""
     if row.excluded is not None:
         return f"excluded: {row.excluded}"
     counts: Counter[str] = Counter()
-    for question, record in records.items():
+    for cell, record in records:
         if record is None:
-            counts["stale" if question in stale else "missing"] += 1
+            counts["stale" if cell.question in stale else "missing"] += 1
         elif record.status == "skipped" and record.failure:
             counts[f"skipped: {record.failure.message}"] += 1
         elif record.status == "failed" and record.failure:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 import suite_files
 
-from clbench import published
+from clbench import cli, published
+from clbench.errors import ClbenchError
 from clbench.records import from_text
 from clbench.registry import Registry
 from clbench.store import Store
@@ -374,3 +375,19 @@ def test_every_published_row_is_a_row_of_its_suite(path: Path) -> None:
 
     if ledger is not None:
         assert set(ledger.rows) <= {row.key for row in suite.rows if row.excluded is None}
+
+
+def test_the_process_ends_without_looking_for_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = []
+
+    def refuse() -> None:
+        raise ClbenchError("no")
+
+    monkeypatch.setattr("clbench.cli.app", refuse)
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append(True))
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 2
+    assert frozen == [True]

@@ -212,7 +212,7 @@ def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_p
     ours = _store(tmp_path / "ours", suite, 90.0)
     damaged = _store(tmp_path / "damaged", suite, 90.0)
     (path,) = (tmp_path / "damaged" / "records").glob("*.json")
-    path.write_text(path.read_text().replace(": 60,", ": 61,"))
+    path.write_text(path.read_text().replace(":60,", ":61,"))
 
     with pytest.raises(ClbenchError) as empty:
         gate.compare(suite.name, suite.rows, ours, Store(tmp_path / "empty"), LEDGER)

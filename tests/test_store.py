@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import records
@@ -15,8 +16,9 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clbench.config import canonical, digest
 from clbench.errors import ClbenchError, RecordError
-from clbench.records import Record, from_text, to_text
+from clbench.records import Failure, Record, from_text, to_text
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -42,9 +44,10 @@ def test_a_record_comes_back_as_it_was(store: Store) -> None:
     [
         (lambda t: t[:200], "not JSON, perhaps truncated"),
         (lambda t: "", "not JSON, perhaps truncated"),
+        (lambda t: t.replace('"accur', '"accur\n '), "not JSON, perhaps truncated"),
         (lambda t: "[1]", "expected a record, found something else"),
         (lambda t: t.replace("90.0", "91.0").replace("85.5", "86.5"), "its checksum does not fit: damaged, or edited by hand"),
-        (lambda t: t.replace('"format": 1', '"format": 7'), "format 7, this version reads format 1"),
+        (lambda t: t.replace('"format":1', '"format":7'), "format 7, this version reads format 1"),
     ],
 )  # fmt: skip
 def test_a_truncated_or_edited_record_is_named_and_refused(
@@ -78,8 +81,6 @@ def test_a_record_whose_checksum_was_mended_but_whose_id_was_not_is_refused() ->
     values = json.loads(to_text(records.good()))
     values["config"]["seed"] = 7
     del values["checksum"]
-    from clbench.config import digest
-
     text = json.dumps(values | {"checksum": digest(values)})
 
     with pytest.raises(RecordError, match="is not that of its configuration"):
@@ -102,6 +103,60 @@ def test_any_flipped_byte_is_noticed(place: int, bits: int) -> None:
     except RecordError:
         return
     assert read == record  # white space was changed to other white space
+
+
+def test_a_file_is_the_canonical_text_of_its_checksum_broken_into_lines() -> None:
+    odd = 'a: "b"\\": 1\n [2,\n 3]\t\x85\u2028 NaN'  # all that could be taken for layout
+    failure = Failure(type=odd, message=f"\n{odd}", traceback=f" {odd}\n")
+    record = records.bad().model_copy(update={"failure": failure})
+    text = to_text(record)
+
+    joined = "".join(line.lstrip(" ") for line in text.split("\n"))
+    values = json.loads(text)
+    assert joined == canonical(values)
+    checksum = values.pop("checksum")
+    assert joined.startswith(f'{{"checksum":"{checksum}",')
+    assert checksum == digest(values)
+    assert from_text(text, Path(f"{record.id}.json")) == record
+
+
+def test_lists_of_numbers_are_on_one_line() -> None:
+    lines = to_text(records.good()).splitlines()
+
+    assert '  "initial":[50.0,50.0,50.0],' in lines
+    assert "   [99.0,50.0,50.0]," in lines
+
+
+@pytest.mark.parametrize("layout", [{}, {"indent": 1}, {"indent": 4, "sort_keys": True}])
+def test_a_record_of_another_layout_is_read(layout: dict[str, Any]) -> None:
+    record = records.good()
+    values = json.loads(to_text(record))
+    in_order = {key: values[key] for key in ("id", *Record.model_fields, "checksum")}
+
+    assert from_text(json.dumps(in_order, **layout), Path(f"{record.id}.json")) == record
+
+
+def test_a_record_as_written_is_checked_without_writing_its_numbers_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from clbench import records as module
+
+    record = records.good()
+    text = to_text(record)
+    monkeypatch.setattr(module, "digest", None)  # would be called in vain
+
+    assert from_text(text, Path(f"{record.id}.json")) == record
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_of_json_is_refused_whatever_its_checksum(number: float) -> None:
+    values = json.loads(to_text(records.good()))
+    values["config"]["task"]["params"]["odd"] = number
+    del values["checksum"]
+    text = canonical({"checksum": digest(values), **values})
+
+    with pytest.raises(RecordError, match="not JSON"):
+        from_text(text, Path("x.json"))
 
 
 def test_a_failure_never_replaces_a_good_record(store: Store) -> None:

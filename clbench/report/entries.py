@@ -86,7 +86,7 @@ class Entry:
             dict.fromkeys(
                 "\n".join(
                     [p.platform, f"Python {p.python}"]
-                    + [f"{name} {number}" for name, number in p.packages.items()]
+                    + [f"{name} {number}" for name, number in sorted(p.packages.items())]
                 )
                 for p in found
             )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import browser
 import pytest
+import records
 import suite_files
 from reports import LEDGER, TEXT, Html, full, gather
 
@@ -122,6 +124,22 @@ def test_where_records_are_from_and_how_they_were_made_stands_there(
     assert "seed 1: a checkpoint could not be read" in found.words
     assert "learning_rate: 0.1" in found.words
     assert "torch 2.13.0" in found.words
+
+
+def test_software_is_told_once_whatever_the_order_of_its_packages(
+    suite: Suite, store: Store
+) -> None:
+    entry = gather(suite, store).parts[0].shown[0]
+    both = {"numpy": "2.0", "torch": "2.13.0"}
+    orders = (both, dict(reversed(both.items())))
+    made = [
+        records.good().model_copy(update={"provenance": records.provenance(packages=packages)})
+        for packages in orders
+    ]
+
+    software = replace(entry, records=dict(enumerate(made))).software
+
+    assert software == ["Linux\nPython 3.11.7\nnumpy 2.0\ntorch 2.13.0"]
 
 
 def test_nothing_from_a_suite_or_a_record_becomes_code(suite: Suite, store: Store) -> None:
