@@ -25,8 +25,6 @@ from clbench.terminal import write as _write
 
 if TYPE_CHECKING:
     from clbench.columns import View
-    from clbench.executor import Executor
-    from clbench.session import Plan
     from clbench.tables import ResultsTable
 
 app = typer.Typer(
@@ -105,6 +103,12 @@ def run(
         float | None,
         typer.Option("--checkpoint-seconds", min=0, help="Time between a cell's checkpoints (60)."),
     ] = None,
+    lockstep: Annotated[
+        str,
+        typer.Option(
+            "--lockstep", help="Seeds of a row as one program: auto (streams), at most N, or off."
+        ),
+    ] = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Run cells that have a record or a checkpoint too.")
     ] = False,
@@ -116,9 +120,9 @@ def run(
     ] = False,
 ) -> None:
     """Run the cells of suites that have no record yet, and print the table."""
-    from clbench import engines, matrix, session
+    from clbench import engines, groups, matrix, session
 
-    registry = _registry()
+    registry, width = _registry(), groups.parse_width(lockstep)
     given = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
     engine = engines.engine(registry, executor, engines.read_options(options or (), given))
     loaded = [_load(path, registry) for path in suites]
@@ -136,12 +140,12 @@ def run(
     if dry_run:
         for plan in plans:
             out.print(session.describe(plan))
-            _print_preview(plan, engine)
+            sys.stdout.write(session.preview(plan, engine, notices, registry, width))
         return
     good = True
     for plan in plans:
         try:
-            good &= session.execute(plan, engine, notices, fail_fast)
+            good &= session.execute(plan, engine, notices, fail_fast, registry, width)
         except KeyboardInterrupt:
             notices.print("stopped; finished cells are kept, the same command runs the rest")
             raise typer.Exit(130) from None
@@ -411,13 +415,6 @@ def new_plugin(
     typer.echo(f"wrote {project}; next:")
     typer.echo(f"  pip install --editable {project}")
     typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")
-
-
-def _print_preview(plan: Plan, engine: Executor) -> None:
-    from clbench.executor import Previewing
-
-    if isinstance(engine, Previewing) and plan.todo:
-        sys.stdout.write(f"\n{engine.preview(plan.todo)}\n")
 
 
 def _print_table(found: ResultsTable, format: str, view: View | None = None) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 from clbench.config import CellConfig
 from clbench.errors import ClbenchError, suggestion
@@ -25,6 +26,10 @@ class Cell:
     suite: str
     row: str
     config: CellConfig
+
+
+Group: TypeAlias = tuple[Cell, ...]
+"""Cells that run in one process: a single one, or several in lockstep (`clbench.groups`)."""
 
 
 def expand(
