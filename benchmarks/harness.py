@@ -90,7 +90,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as cache:
             os.environ["CLBENCH_CACHE"] = cache  # nothing to go on from
             begin = time.perf_counter()
-            LocalExecutor(LocalParams(jobs=jobs)).execute(cells, Silent(), lambda: False)
+            LocalExecutor(LocalParams(jobs=jobs)).execute(
+                [(cell,) for cell in cells], Silent(), lambda: False
+            )
             walls[jobs] = time.perf_counter() - begin
     ratio = walls[1] / walls[2]
     print(f"{len(cells)} cells: one worker {walls[1]:.1f} s, two {walls[2]:.1f} s: {ratio:.2f} x")

@@ -71,16 +71,19 @@ def samples() -> Iterator[Batch]:
     return cycle(pool)
 
 
-def plain_step() -> Callable[[], None]:
-    """The same step as one would write it: modules, autograd, a loop over parameters."""
-    stream = samples()
-    model = torch.nn.Sequential(
+def plain_mlp() -> torch.nn.Module:
+    """The main net of the streams, as modules."""
+    return torch.nn.Sequential(
         torch.nn.Linear(784, 300),
         torch.nn.ReLU(),
         torch.nn.Linear(300, 150),
         torch.nn.ReLU(),
         torch.nn.Linear(150, 10),
     )
+
+
+def plain_step(model: torch.nn.Module, stream: Iterator[Batch]) -> Callable[[], None]:
+    """The same step as one would write it: modules, autograd, a loop over parameters."""
     parameters = list(model.parameters())
     utilities = [torch.zeros_like(p) for p in parameters]
     t = 0
@@ -127,7 +130,7 @@ def main() -> None:
     upgd = Upgd(UpgdParams(beta_utility=BETA, noise_std=SIGMA, weight_decay=DECAY), context(net()))
     sgd = PerturbedSgd(PerturbedSgdParams(), context(net()))
     variants: dict[str, Callable[[], object]] = {
-        "plain PyTorch": plain_step(),
+        "plain PyTorch": plain_step(plain_mlp(), samples()),
         "ours": lambda: upgd.observe(next(stream)),
         "ours, SGD without noise": lambda: sgd.observe(next(stream)),
         "floor (PyTorch's normals)": floor_step(lambda xi: xi.normal_(generator=own)),

@@ -22,7 +22,6 @@ from clbench.protocols import (
     Learner,
     LearnerContext,
     MainNet,
-    Observation,
     Query,
     Regularizer,
     SequenceSpec,
@@ -33,16 +32,15 @@ from clbench.protocols import (
 from clbench.randomness import generator
 from clbench.records import Curve, Online
 from clbench.registry import Kind, Registry
-from clbench.scenario import OutputLayout, Scenario
+from clbench.scenario import OutputLayout
 from clbench.tracking import Tracking
 
 Report: TypeAlias = Callable[[Progress], None]
 Rows: TypeAlias = list[list[float | None]]
 
-REPORT_SECONDS = 0.25
-"""Time between two reports of a running cell."""
 CONSOLIDATION_BATCH = 256
 """Samples at once when a task is consolidated."""
+_TOGETHER = ("train", "total")  # clocks of what runs in lockstep do at the same time
 
 
 class HasState(Protocol):
@@ -67,8 +65,11 @@ class CellRun:
         config: What to run.
         registry: Where its plugins are found.
         report: Told of the progress, a few times a second.
-        checkpoints: Where to take up and leave checkpoints; None: nowhere.
+        checkpoints: Where to leave checkpoints; None: nowhere.
+        saved: What is in the checkpoint to go on from; None: nothing.
         tracking: Told of what is learnt; by default it tells nobody.
+        sibling: The run of another seed of the same cell, to share data with.
+        share: Part of the time of what several runs do together that counts as this run's.
         rows: The rows of R so far.
         total: Training steps in all.
     """
@@ -77,7 +78,10 @@ class CellRun:
     registry: Registry
     report: Report
     checkpoints: Checkpoints | None = None
+    saved: State | None = None
     tracking: Tracking = field(default_factory=Tracking)
+    sibling: CellRun | None = None
+    share: float = 1.0
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
             ("data", "train", "consolidate", "evaluate", "total"), 0.0
@@ -97,11 +101,10 @@ class CellRun:
     total: int = field(init=False, default=0)
     _begun: dict[str, float] = field(init=False, default_factory=dict)
     _keeper: Keeper | None = field(init=False, default=None)
-    _saved: State | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         config = self.config
-        self.family = self._build("task", config.task)
+        self.family = self.sibling.family if self.sibling else self._build("task", config.task)
         spec = self.family.spec
         self.layout = OutputLayout(
             config.scenario, config.heads, spec.num_tasks, spec.outputs_per_task
@@ -152,16 +155,21 @@ class CellRun:
     def _spent(self, name: str) -> float:
         """Seconds so far, with those of a clock that is running."""
         begun = self._begun.get(name)
-        return self.seconds[name] + (time.perf_counter() - begun if begun else 0.0)
+        if begun is None:
+            return self.seconds[name]
+        share = self.share if name in _TOGETHER else 1.0
+        return self.seconds[name] + share * (time.perf_counter() - begun)
 
     def prepare(self) -> None:
-        """Make the data, look for a checkpoint, and tell the trackers that the cell begins."""
+        """Make the data, and tell the trackers that the cell begins."""
         with self.clock("data"):
-            self.tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
-            self.tests = [list(task.test_batches()) for task in self.tasks]
+            if self.sibling and self.sibling.config.data_seed == self.config.data_seed:
+                self.tasks, self.tests = self.sibling.tasks, self.sibling.tests
+            else:
+                self.tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
+                self.tests = [list(task.test_batches()) for task in self.tasks]
         self.total = sum(self.steps(i) for i in range(len(self.tasks)))
-        self._saved = self.checkpoints.load() if self.checkpoints else None
-        done = self._saved["done"] if self._saved else 0
+        done = self.saved["done"] if self.saved else 0
         metric = self.family.objective.metric
         self.tracking.started(self.config, metric, len(self.tasks), self.total, done)
 
@@ -207,7 +215,7 @@ class CellRun:
             keeper: Keeps what is recorded besides scores, if anything does.
         """
         self._keeper = keeper
-        saved = self._saved
+        saved = self.saved
         if saved is None:
             return
         self.rows = [list(row) for row in saved["rows"]]
@@ -219,49 +227,6 @@ class CellRun:
             keeper.restore(saved["keeper"])
         if saved["step"] == 0 and learner is not None:
             learner.restore(saved["learner"])
-
-    def learn(
-        self,
-        learner: Learner,
-        task_id: int,
-        stream: BatchStream,
-        steps: int,
-        keep: Callable[[Observation, Batch], None] | None = None,
-    ) -> None:
-        """Let the learner observe `steps` batches of a task, and keep the learning curve.
-
-        Whatever else is to be kept of each step is told to `keep`. The learner is told that the
-        task begins, but in streams.
-        """
-        curve = CurveKeeper(task_id, steps, len(self.tasks), self.family.objective)
-        first, saved = 1, self._saved
-        if saved is not None and saved["step"] > 0:
-            learner.restore(saved["learner"])
-            stream.restore(saved["stream"])
-            curve.restore(saved["curve"])
-            first += saved["step"]
-        elif self.config.scenario is not Scenario.TASK_FREE:
-            learner.begin_task(task_id)
-        self._saved = None  # what follows is new
-        before = self.done + 1 - first
-        size = self.config.training.batch_size
-        reported = 0.0
-        with self.clock("train"):
-            for step in range(first, steps + 1):
-                batch = stream.next(size)
-                observation = learner.observe(batch)
-                self.done += 1
-                curve.add(step, observation, batch)
-                if keep is not None:
-                    keep(observation, batch)
-                now = time.perf_counter()
-                if now - reported >= REPORT_SECONDS:
-                    reported = now
-                    self._report(task_id, curve, before)
-                    if self.checkpoints and self.checkpoints.is_due and step < steps:
-                        self._save(step, learner, stream=stream, curve=curve)
-        self._report(task_id, curve, before)
-        self.curves.append(curve.curve())
 
     def keep_artefacts(self, learner: Learner) -> None:
         """Keep what the learner of all tasks shows of itself, if it shows anything."""
@@ -278,9 +243,10 @@ class CellRun:
         """
         self.tracking.evaluated(self.done, len(self.rows) - 1, self.rows[-1])
         if self.checkpoints:
-            self._save(0, learner)
+            self.save(0, learner)
 
-    def _save(self, step: int, learner: Learner | None, **parts: HasState) -> None:
+    def save(self, step: int, learner: Learner | None, **parts: HasState) -> None:
+        """Leave a checkpoint: after `step` steps on a task with its parts, or 0 at its end."""
         assert self.checkpoints is not None  # or nobody asks
         self.checkpoints.save(
             {
@@ -295,8 +261,8 @@ class CellRun:
             }
         )
 
-    def _report(self, task_id: int, curve: CurveKeeper, before: int) -> None:
-        """Tell of the progress; `before` are the steps on earlier tasks."""
+    def tell(self, task_id: int, curve: CurveKeeper, before: int) -> None:
+        """Report the progress; `before` are the steps on earlier tasks."""
         self.tracking.learnt(before, curve)
         loss = curve.losses[-1] if curve.losses else None
         score = curve.scores[-1] if curve.scores else None

@@ -26,8 +26,8 @@ from clbench.terminal import write as _write
 
 if TYPE_CHECKING:
     from clbench.columns import View
-    from clbench.executor import Executor
     from clbench.session import Plan
+    from clbench.suite import Suite
     from clbench.tables import ResultsTable
 
 app = typer.Typer(
@@ -119,6 +119,12 @@ def run(
         float | None,
         typer.Option("--checkpoint-seconds", min=0, help="Time between a cell's checkpoints (60)."),
     ] = None,
+    lockstep: Annotated[
+        str,
+        typer.Option(
+            "--lockstep", help="Seeds of a row as one program: off, at most N, or auto (streams)."
+        ),
+    ] = "off",
     force: Annotated[
         bool, typer.Option("--force", help="Run cells that have a record or a checkpoint too.")
     ] = False,
@@ -130,33 +136,23 @@ def run(
     ] = False,
 ) -> None:
     """Run the cells of suites that have no record yet, and print the table."""
-    from clbench import engines, matrix, session
+    from clbench import engines, groups, session
 
-    registry = _registry()
+    registry, width = _registry(), groups.parse_width(lockstep)
     given = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
     engine = engines.engine(registry, executor, engines.read_options(options or (), given))
     trackers = engines.trackers(registry, track or ())
     loaded = [_load(path, registry) for path in suites]
-    plans = [
-        session.plan(
-            suite,
-            only or ("*",),
-            matrix.parse_seeds(seeds) if seeds else None,
-            matrix.parse_budget(budget, suite),
-            results,
-            force,
-        )
-        for suite in loaded
-    ]
+    plans = [_plan(suite, only, seeds, budget, results, force) for suite in loaded]
     if dry_run:
         for plan in plans:
             out.print(session.describe(plan))
-            _print_preview(plan, engine)
+            sys.stdout.write(session.preview(plan, engine, notices, registry, width))
         return
     good = True
     for plan in plans:
         try:
-            good &= session.execute(plan, engine, notices, fail_fast, trackers)
+            good &= session.execute(plan, engine, notices, fail_fast, registry, width, trackers)
         except KeyboardInterrupt:
             notices.print("stopped; finished cells are kept, the same command runs the rest")
             raise typer.Exit(130) from None
@@ -194,17 +190,10 @@ def table(
 ) -> None:
     """Print the results of a suite beside the published values."""
     from clbench import columns as columns_
-    from clbench import matrix, render, session
+    from clbench import render, session
 
     loaded = _load(suite, _registry())
-    plan = session.plan(
-        loaded,
-        only or ("*",),
-        matrix.parse_seeds(seeds) if seeds else None,
-        matrix.parse_budget(budget, loaded),
-        results,
-        force=False,
-    )
+    plan = _plan(loaded, only, seeds, budget, results)
     found = session.table(plan)
     names = [name.strip() for name in columns.split(",")] if columns is not None else None
     view = columns_.View(
@@ -263,7 +252,7 @@ def check(
         told = {one.row: "\n".join(one.lines()) for one in found}
     if junit is not None:
         _write(junit, gate.to_junit(loaded.name, checks, told))
-    out.print(gate.to_rich(checks))
+    Console(width=_width(), highlight=False).print(gate.to_rich(checks))
     for text in told.values():
         out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     if format == "github":
@@ -283,7 +272,7 @@ def report(
     results: Results = Path("results"),
 ) -> None:
     """Write tables, matrices, curves and configurations of a suite into one HTML file."""
-    from clbench import matrix, session
+    from clbench import session
 
     try:
         from clbench.report import contents, page
@@ -293,14 +282,7 @@ def report(
         ) from error
 
     loaded = _load(suite, _registry())
-    plan = session.plan(
-        loaded,
-        only or ("*",),
-        matrix.parse_seeds(seeds) if seeds else None,
-        matrix.parse_budget(budget, loaded),
-        results,
-        force=False,
-    )
+    plan = _plan(loaded, only, seeds, budget, results)
     found = contents.gather(loaded, plan.rows, plan.seeds, session.table(plan), plan.store)
     path = output or Path(f"{loaded.name}-report.html")
     page.write(path, page.to_html(found))
@@ -366,11 +348,31 @@ def show(
         out.print(listing.describe(registry, what))
 
 
-def _print_preview(plan: Plan, engine: Executor) -> None:
-    from clbench.executor import Previewing
+def _plan(
+    suite: Suite,
+    only: list[str] | None,
+    seeds: str | None,
+    budget: str,
+    results: Path,
+    force: bool = False,
+) -> Plan:
+    from clbench import matrix, session
 
-    if isinstance(engine, Previewing) and plan.todo:
-        sys.stdout.write(f"\n{engine.preview(plan.todo)}\n")
+    return session.plan(
+        suite,
+        only or ("*",),
+        matrix.parse_seeds(seeds) if seeds else None,
+        matrix.parse_budget(budget, suite),
+        results,
+        force,
+    )
+
+
+def _width() -> int:
+    """Columns of the terminal; what goes to a file or a pipe is wide enough for every column."""
+    from clbench import render
+
+    return out.width if out.is_terminal else max(out.width, render.WIDE)
 
 
 def _print_table(found: ResultsTable, format: str, view: View | None = None) -> None:
@@ -380,7 +382,7 @@ def _print_table(found: ResultsTable, format: str, view: View | None = None) -> 
     view = view or DEFAULT
 
     if format == "rich":
-        width = out.width if out.is_terminal else max(out.width, render.WIDE)
+        width = _width()
         Console(width=width, highlight=False).print(render.to_rich(found, width, view))
         return
     if format not in render.FORMATS:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.params import Params
 from clbench.records import Record
 
@@ -51,7 +51,11 @@ class Listener(Protocol):
 
 
 class Executor(Protocol):
-    """An engine that runs cells. Constructed as ``Executor(params)``."""
+    """An engine that runs groups of cells. Constructed as ``Executor(params)``.
+
+    A group is a single cell, or several that run in one process, in lockstep. It is begun, ended,
+    limited in time and memory and cut off as one; listeners are told of each of its cells.
+    """
 
     Params: ClassVar[type[Params]]
     version: ClassVar[int]
@@ -60,14 +64,14 @@ class Executor(Protocol):
 
     def execute(
         self,
-        cells: Sequence[Cell],
+        groups: Sequence[Group],
         listener: Listener,
         should_stop: Callable[[], bool],
     ) -> None:
-        """Run every cell; each ends in one `Listener.finished` call, whatever happens to it.
+        """Run every group; each cell ends in one `Listener.finished` call, whatever happens to it.
 
         An exception, a killed process or a time-out becomes a failed record; the others go on.
-        When `should_stop` turns true, no further cell is begun and running ones are ended
+        When `should_stop` turns true, no further group is begun and running ones are ended
         without a record. Keyboard interrupts end all workers before they are raised on.
         """
 
@@ -76,5 +80,17 @@ class Executor(Protocol):
 class Previewing(Protocol):
     """An executor that can say beforehand what it would send elsewhere."""
 
-    def preview(self, cells: Sequence[Cell]) -> str:
-        """What running these cells would send, as text for ``--dry-run``."""
+    def preview(self, groups: Sequence[Group]) -> str:
+        """What running these groups would send, as text for ``--dry-run``."""
+
+
+@runtime_checkable
+class KnowsWorkers(Protocol):
+    """An executor that knows how many groups it runs at once.
+
+    Cells are put into groups by themselves only as far as every worker has one.
+    """
+
+    @property
+    def num_workers(self) -> int | None:
+        """How many; None: not with these parameters."""

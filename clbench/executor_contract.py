@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from clbench.executor import Executor, Progress
-from clbench.matrix import Cell, expand
+from clbench.matrix import Cell, Group, expand
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.runner import run_cell
@@ -80,9 +80,14 @@ class ExecutorContract:
         """Cells of clbench's own plugins; some of them fail."""
         return contract_cells()
 
-    def _execute(self, cells: Sequence[Cell], stop_after: int = 1000) -> _Log:
+    def groups(self) -> Sequence[Group]:
+        """The cells, two of them as one group."""
+        (first, second, *rest) = self.cells()
+        return [(first, second), *((cell,) for cell in rest)]
+
+    def _execute(self, groups: Sequence[Group], stop_after: int = 1000) -> _Log:
         log = _Log(stop_after)
-        self.build().execute(cells, log, log.should_stop)
+        self.build().execute(groups, log, log.should_stop)
         return log
 
     def test_every_cell_is_started_once_and_gets_the_record_of_the_runner(self) -> None:
@@ -95,7 +100,7 @@ class ExecutorContract:
         finally:
             torch.set_num_threads(threads)
 
-        log = self._execute(cells)
+        log = self._execute(self.groups())
 
         ids = sorted(cell.config.id for cell in cells)
         assert sorted(log.begun) == ids, "not every cell was started once"
@@ -109,13 +114,13 @@ class ExecutorContract:
             assert has_cause, "the record of a failure does not tell its cause"
 
     def test_it_begins_nothing_when_it_is_told_to_stop_at_once(self) -> None:
-        log = self._execute(self.cells(), stop_after=0)
+        log = self._execute(self.groups(), stop_after=0)
 
         assert log.begun == [], "the executor began a cell although told to stop"
 
     def test_it_stops_in_the_middle(self) -> None:
         cells = self.cells()
 
-        log = self._execute(cells, stop_after=1)
+        log = self._execute([(cell,) for cell in cells], stop_after=1)
 
         assert log.num_ends < len(cells), "the executor went on to the end although told to stop"

@@ -29,7 +29,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from clbench.errors import ClbenchError
 from clbench.executor import Listener, Progress
-from clbench.matrix import Cell
+from clbench.matrix import Group
 from clbench.params import Params
 from clbench.records import Record
 from clbench.worker import Reports, died, raised, reporter, run_here, timed_out, use_one_thread
@@ -37,7 +37,7 @@ from clbench.worker import Reports, died, raised, reporter, run_here, timed_out,
 POLL_SECONDS = 0.25
 """Time between two looks at the workers."""
 
-Work = Callable[[Cell, Callable[[Progress], None]], Record]
+Work = Callable[[Group, Callable[[Progress], None]], Sequence[Record]]
 
 
 def usable_cores() -> int:
@@ -53,7 +53,7 @@ class LocalParams(Params):
     jobs: PositiveInt | None = None
     """Worker processes; absent: one per usable core."""
     timeout: PositiveFloat | None = None
-    """Seconds that a cell may take; absent: as long as it likes."""
+    """Seconds that a cell, or a group in lockstep, may take; absent: as long as it likes."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Seconds between two checkpoints of a cell within a task."""
 
@@ -69,25 +69,30 @@ class LocalExecutor:
         self._timeout = params.timeout
         self._work = partial(run_here, checkpoint_seconds=params.checkpoint_seconds)
 
+    @property
+    def num_workers(self) -> int:
+        """Worker processes (`clbench.executor.KnowsWorkers`)."""
+        return self._jobs
+
     def execute(
-        self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
+        self, groups: Sequence[Group], listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
-        """Run every cell; see `clbench.executor.Executor`.
+        """Run every group; see `clbench.executor.Executor`.
 
         Raises:
             ClbenchError: There is no folder for temporary files, or no room in it.
         """
-        jobs = min(self._jobs, len(cells)) or 1
+        jobs = min(self._jobs, len(groups)) or 1
         try:
             folder = tempfile.TemporaryDirectory(prefix="clbench-")
         except OSError as error:
             raise ClbenchError(f"no place for temporary files: {error.strerror}") from error
         with folder as name:
-            run_pool(cells, listener, should_stop, self._work, jobs, self._timeout, Path(name))
+            run_pool(groups, listener, should_stop, self._work, jobs, self._timeout, Path(name))
 
 
 def run_pool(
-    cells: Sequence[Cell],
+    groups: Sequence[Group],
     listener: Listener,
     should_stop: Callable[[], bool],
     work: Work,
@@ -95,15 +100,15 @@ def run_pool(
     timeout: float | None,
     folder: Path,
 ) -> None:
-    """Let `jobs` workers do the work of all cells, and tell the listener.
+    """Let `jobs` workers do the work of all groups, and tell the listener.
 
     Args:
-        cells: What to do.
+        groups: What to do.
         listener: Told in this process.
         should_stop: Asked a few times a second.
-        work: What a worker does with a cell; a function of a module.
+        work: What a worker does with a group: a record for each cell; a function of a module.
         jobs: Worker processes.
-        timeout: Seconds for one cell.
+        timeout: Seconds for one group.
         folder: For progress files and the output of workers.
     """
     pool = ProcessPool(
@@ -112,27 +117,29 @@ def run_pool(
         initializer=_prepare_worker,
         initargs=(folder, os.getpid()),
     )
-    pending: dict[ProcessFuture[Record], Cell] = {}
-    started: set[str] = set()
+    pending: dict[ProcessFuture[Sequence[Record]], Group] = {}
+    running: set[ProcessFuture[Sequence[Record]]] = set()
     reports = Reports(folder, listener)
     try:
         with _signals_held():  # the pool's threads, and so its workers, keep holding them
-            for cell in cells:
-                future = pool.schedule(_work, args=(work, cell, folder), timeout=timeout)
-                pending[future] = cell
+            for group in groups:
+                future = pool.schedule(_work, args=(work, group, folder), timeout=timeout)
+                pending[future] = group
         while pending and not should_stop():
             done, _ = wait(pending, POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future, cell in pending.items():
-                if future.running() and cell.config.id not in started:
-                    started.add(cell.config.id)
+            for future, group in pending.items():
+                if future in running or not (future in done or future.running()):
+                    continue
+                running.add(future)
+                for cell in group:
                     listener.started(cell)
             for future in [future for future in pending if future in done]:
-                cell = pending.pop(future)
-                if cell.config.id not in started:
-                    listener.started(cell)
-                listener.finished(cell, _outcome(future, cell, folder))
-            for cell in pending.values():
-                reports.pass_on(cell)
+                group = pending.pop(future)
+                for cell, record in zip(group, _outcome(future, group, folder), strict=True):
+                    listener.finished(cell, record)
+            for group in pending.values():
+                for cell in group:
+                    reports.pass_on(cell)
         if pending:
             pool.stop()  # type: ignore[no-untyped-call]
         else:
@@ -161,20 +168,21 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _outcome(future: Future[Record], cell: Cell, folder: Path) -> Record:
-    """The record of a finished cell, also where its worker did not live to make one."""
+def _outcome(future: Future[Sequence[Record]], group: Group, folder: Path) -> Sequence[Record]:
+    """The records of a finished group, also where its worker did not live to make them."""
     error = future.exception()
     if error is None:
         return future.result()
     if isinstance(error, TimeoutError):
-        return timed_out(cell)
+        return [timed_out(cell) for cell in group]
     if isinstance(error, ProcessExpired):
         killed = error.exitcode == -signal.SIGKILL
         message = f"the worker process died with exit code {error.exitcode}" + (
             ", killed from outside, most likely for want of memory" if killed else ""
         )
-        return died(cell, message, _log(folder, error.pid), is_out_of_memory=killed)
-    return raised(cell, error, str(getattr(error, "traceback", "")))
+        log = _log(folder, error.pid)
+        return [died(cell, message, log, is_out_of_memory=killed) for cell in group]
+    return [raised(cell, error, str(getattr(error, "traceback", ""))) for cell in group]
 
 
 def _log(folder: Path, pid: int | None) -> str:
@@ -202,5 +210,5 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(work: Work, cell: Cell, folder: Path) -> Record:
-    return work(cell, reporter(folder))
+def _work(work: Work, group: Group, folder: Path) -> Sequence[Record]:
+    return work(group, reporter(folder))

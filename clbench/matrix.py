@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 from clbench.config import CellConfig, Choice
 from clbench.errors import ClbenchError, suggestion
@@ -27,6 +28,10 @@ class Cell:
     row: str
     config: CellConfig
     trackers: tuple[Choice, ...] = ()
+
+
+Group: TypeAlias = tuple[Cell, ...]
+"""Cells that run in one process: a single one, or several in lockstep (`clbench.groups`)."""
 
 
 def expand(

@@ -16,9 +16,12 @@ from clbench.protocols import (
     Batch,
     Context,
     HasActivity,
+    HasLockstepWeights,
     HasStatistics,
     HasWeights,
     Learner,
+    LockstepLearner,
+    LockstepNet,
     MainNet,
     NamedTensors,
     Objective,
@@ -27,6 +30,7 @@ from clbench.protocols import (
     State,
 )
 from clbench.records import Online
+from clbench.replicas import mean_losses, stacked
 from clbench.scenario import OutputLayout
 
 NORM_STEPS = 100
@@ -45,8 +49,8 @@ class StreamKeeper:
     def __init__(
         self, learner: Learner, net: MainNet, layout: OutputLayout, objective: Objective
     ) -> None:
-        self._learner, self._net = learner, net
-        self._layout, self._objective = layout, objective
+        self._learner, self.net = learner, net
+        self.layout, self.objective = layout, objective
         self._tasks: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
@@ -55,36 +59,51 @@ class StreamKeeper:
 
     def add(self, observation: Observation, batch: Batch) -> None:
         """Take in one update."""
+        self.take(observation, batch, *self._predict_again(batch))
+
+    def take(
+        self, observation: Observation, batch: Batch, after: float, inactive: float | None
+    ) -> None:
+        """Take in one update with what the second prediction gave.
+
+        Args:
+            observation: Of the update.
+            batch: Of the update.
+            after: The loss after it.
+            inactive: The fraction of inactive units; None where it cannot be seen.
+        """
         before = float(observation.loss)
-        tally = self._objective.tally(observation.outputs, batch)
+        tally = self.objective.tally(observation.outputs, batch)
         score = tally.total / tally.scored
         if not self._sums:
             self._first.append((before, score))
-        after, activity = self._predict_again(batch)
         self._count("loss", before)
         self._count("score", score)
         self._count("plasticity", min(1.0, max(0.0, 1.0 - after / max(before, 1e-8))))
-        if activity:
-            units = sum(layer.numel() for layer in activity)
-            active = sum(int(layer.count_nonzero()) for layer in activity)
-            self._count("inactive_units", 1.0 - active / units)
+        if inactive is not None:
+            self._count("inactive_units", inactive)
         if self._steps % NORM_STEPS == 0 and isinstance(self._learner, HasWeights):
             for name, value in _norms(self._learner.weights(None), self._learner.gradients()):
                 self._count(name, value)
         self._steps += 1
 
     @torch.no_grad()
-    def _predict_again(self, batch: Batch) -> tuple[float, list[Tensor]]:
+    def _predict_again(self, batch: Batch) -> tuple[float, float | None]:
+        """The loss now, and the fraction of inactive units."""
         query = Query(inputs=batch.inputs, task_id=None, window=batch.window)
         activity: list[Tensor] = []
-        if isinstance(self._net, HasActivity) and isinstance(self._learner, HasWeights):
+        if isinstance(self.net, HasActivity) and isinstance(self._learner, HasWeights):
             weights = self._learner.weights(None)
-            outputs, by_layer = self._net.with_activity(weights, query, Context())
-            outputs = self._layout.select(outputs, None)
+            outputs, by_layer = self.net.with_activity(weights, query, Context())
+            outputs = self.layout.select(outputs, None)
             activity = [layer for layer in by_layer.values() if layer.dim() == 2]
         else:
             outputs = self._learner.predict(query)
-        return float(self._objective.losses(outputs, batch).mean()), activity
+        inactive = None
+        if activity:
+            units = sum(layer.numel() for layer in activity)
+            inactive = 1.0 - sum(int(layer.count_nonzero()) for layer in activity) / units
+        return float(self.objective.losses(outputs, batch).mean()), inactive
 
     def _count(self, name: str, value: float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value
@@ -131,6 +150,52 @@ class StreamKeeper:
 
     def _column(self, name: str) -> tuple[float, ...]:
         return tuple(task[name] for task in self._tasks)
+
+
+class StreamKeepers:
+    """The keepers of R streams in lockstep; the second prediction is one for all of them.
+
+    Args:
+        keepers: Of each replica.
+        learners: What learns; where it does not show the weights, each keeper predicts by itself.
+    """
+
+    def __init__(self, keepers: Sequence[StreamKeeper], learners: LockstepLearner) -> None:
+        self._keepers, self._learners = keepers, learners
+        nets = [keeper.net for keeper in keepers]
+        self._net: LockstepNet = type(nets[0]).in_lockstep(nets)  # type: ignore[attr-defined]
+        self._is_shown = isinstance(nets[0], HasActivity)
+
+    def add(self, observations: Sequence[Observation], batches: Sequence[Batch]) -> None:
+        """Take in one update of each replica."""
+        if not (self._is_shown and isinstance(self._learners, HasLockstepWeights)):
+            for keeper, observation, batch in zip(
+                self._keepers, observations, batches, strict=True
+            ):
+                keeper.add(observation, batch)
+            return
+        found = self._predict_again(batches, self._learners.weights(None))
+        for keeper, observation, batch, (after, inactive) in zip(
+            self._keepers, observations, batches, found, strict=True
+        ):
+            keeper.take(observation, batch, after, inactive)
+
+    @torch.no_grad()
+    def _predict_again(
+        self, batches: Sequence[Batch], weights: NamedTensors
+    ) -> list[tuple[float, float | None]]:
+        """Of each replica the loss now, and the fraction of inactive units."""
+        batch, first = stacked(batches), self._keepers[0]
+        query = Query(inputs=batch.inputs, task_id=None, window=batch.window)
+        outputs, by_layer = self._net.with_activity(weights, query, Context())
+        outputs = first.layout.select(outputs, None)
+        losses: list[float] = mean_losses(first.objective, outputs, batch).tolist()
+        activity = [layer.flatten(1) for layer in by_layer.values() if layer.dim() == 3]
+        if not activity:
+            return [(loss, None) for loss in losses]
+        units = sum(layer.shape[1] for layer in activity)
+        active = torch.stack([layer.count_nonzero(1) for layer in activity]).sum(0).tolist()
+        return [(loss, 1.0 - n / units) for loss, n in zip(losses, active, strict=True)]
 
 
 def _norms(weights: NamedTensors, gradients: NamedTensors) -> list[tuple[str, float]]:

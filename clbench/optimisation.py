@@ -7,7 +7,7 @@ regularizers' bookkeeping single operations, however many parameters a net has.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,23 +26,23 @@ class FlatParameters:
     """
 
     def __init__(self, initial: NamedTensors) -> None:
-        self._shapes = {name: tensor.shape for name, tensor in initial.items()}
-        self.values = torch.cat([tensor.detach().reshape(-1) for tensor in initial.values()])
-        self.gradients = torch.zeros_like(self.values)
+        self.shapes = {name: tensor.shape for name, tensor in initial.items()}
+        values = torch.cat([tensor.detach().reshape(-1) for tensor in initial.values()])
+        self.move(values, torch.zeros_like(values))
+
+    def move(self, values: Tensor, gradients: Tensor) -> None:
+        """Live in these two buffers from now on, with what is in them."""
+        self.values, self.gradients = values, gradients
         self.named: dict[str, Tensor] = {}
-        gradients = self.split(self.gradients)
-        for name, view in self.split(self.values).items():
+        split_gradients = self.split(gradients)
+        for name, view in self.split(values).items():
             leaf = view.detach().requires_grad_()  # shares memory with `values`
-            leaf.grad = gradients[name]
+            leaf.grad = split_gradients[name]
             self.named[name] = leaf
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """A flat tensor ``(P,)`` as named views of the parameters' shapes."""
-        parts = torch.split(flat, [math.prod(shape) for shape in self._shapes.values()])
-        return {
-            name: part.view(shape)
-            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
-        }
+        return _split(flat, self.shapes)
 
     @property
     def detached(self) -> dict[str, Tensor]:
@@ -69,6 +69,44 @@ class FlatParameters:
         """Take back the values; gradients become zero."""
         self.values.copy_(state["values"])
         self.zero_gradients()
+
+
+class StackedParameters:
+    """The parameters of R replicas side by side: each lives in a row of the buffers from now on.
+
+    Attributes:
+        values: All values, shape ``(R, P)``.
+        gradients: All gradients, shape ``(R, P)``.
+        named: Name -> leaf tensor ``(R, ...)`` that requires a gradient, a view of `values`.
+        detached: Name -> the same without a gradient.
+        named_gradients: Name -> its gradient, a view of `gradients`.
+    """
+
+    def __init__(self, replicas: Sequence[FlatParameters]) -> None:
+        self.values = torch.stack([replica.values for replica in replicas])
+        self.gradients = torch.stack([replica.gradients for replica in replicas])
+        for replica, values, gradients in zip(replicas, self.values, self.gradients, strict=True):
+            replica.move(values, gradients)
+        shapes = replicas[0].shapes
+        self.detached = _split(self.values, shapes)
+        self.named = {name: view.detach().requires_grad_() for name, view in self.detached.items()}
+        self.named_gradients = _split(self.gradients, shapes)
+
+    def differentiate(self, loss: Tensor) -> None:
+        """Set all gradients to those of `loss`, the sum of the replicas' losses."""
+        found = torch.autograd.grad(loss, list(self.named.values()))
+        for place, gradient in zip(self.named_gradients.values(), found, strict=True):
+            place.copy_(gradient)
+
+
+def _split(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """A tensor ``(..., P)`` as named views ``(..., *shape)``."""
+    parts = torch.split(flat, [math.prod(shape) for shape in shapes.values()], -1)
+    lead = flat.shape[:-1]
+    return {
+        name: part.view(*lead, *shape)
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
 
 
 class Optimiser:

@@ -18,7 +18,9 @@ from clbench.records import Provenance
 PACKAGES = ("clbench", "torch", "numpy", "pydantic", "pluggy")
 
 
-def collect(suite: str, row: str, started: datetime, notes: tuple[str, ...] = ()) -> Provenance:
+def collect(
+    suite: str, row: str, started: datetime, notes: tuple[str, ...] = (), lockstep: int = 1
+) -> Provenance:
     """The provenance of a record that is made now, in this process."""
     commit, dirty = _checkout()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -36,6 +38,7 @@ def collect(suite: str, row: str, started: datetime, notes: tuple[str, ...] = ()
         threads=torch.get_num_threads(),
         peak_memory_mib=round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
         notes=notes,
+        lockstep=lockstep,
     )
 
 

@@ -126,12 +126,13 @@ class SuiteFile(pytest.File):
         plan = session.plan(self.suite, tuple(rows), None, 1.0, self.store.root, force=False)
         jobs = self.config.getoption("clbench_jobs")
         options = engines.read_options((), {"jobs": jobs})
-        engine = engines.engine(Registry.discover(), "local", options)
+        registry = Registry.discover()
+        engine = engines.engine(registry, "local", options)
         capture = self.config.pluginmanager.getplugin("capturemanager")
         is_captured = capture is not None  # pytest can be used without that plugin
         with capture.global_and_fixture_disabled() if is_captured else nullcontext():
             # runs take long: show that they go on
-            session.execute(plan, engine, Console(stderr=True), fail_fast=False)
+            session.execute(plan, engine, Console(stderr=True), False, registry)
 
 
 class RowCollector(pytest.Collector):

@@ -119,6 +119,8 @@ class Provenance(Params):
     peak_memory_mib: float | None
     notes: tuple[str, ...] = ()
     """What went wrong without changing the result, such as a checkpoint that cannot be read."""
+    lockstep: int = 1
+    """Cells of other seeds that ran as one program with this one, and itself."""
 
 
 class Record(Params):

@@ -1,35 +1,41 @@
 """The loops: which task is learnt when, by which learner, on which samples.
 
-Each takes up where a checkpoint left off: tasks whose rows `CellRun` has already are not learnt
-again.
+Each yields what is to be learnt as a `clbench.lessons.Lesson` and goes on when it has been: so that
+lessons of several cells can be learnt together. Each takes up where a checkpoint left off: tasks
+whose rows `CellRun` has already are not learnt again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from typing import TypeAlias
 
 from clbench.cell_run import CellRun, Rows
 from clbench.config import Regime
+from clbench.lessons import Lesson
 from clbench.observing import ActivityKeeper, StreamKeeper
 from clbench.protocols import BatchStream, Learner
 
+Course: TypeAlias = Generator[Lesson, None, Rows]
+"""Lessons, one after another; in the end the rows of R."""
 
-def sequential(run: CellRun, learner: Learner) -> Rows:
+
+def sequential(run: CellRun, learner: Learner) -> Course:
     """One task after another; the score on every task after each."""
-    return _one_by_one(run, learner, lambda i: run.stream(i, "order"))
+    return (yield from _one_by_one(run, learner, lambda i: run.stream(i, "order")))
 
 
-def cumulative(run: CellRun, learner: Learner) -> Rows:
+def cumulative(run: CellRun, learner: Learner) -> Course:
     """One task after another, each together with the data of all tasks before it."""
-    return _one_by_one(run, learner, lambda i: run.mixed_stream(i + 1))
+    return (yield from _one_by_one(run, learner, lambda i: run.mixed_stream(i + 1)))
 
 
-def _one_by_one(run: CellRun, learner: Learner, stream: Callable[[int], BatchStream]) -> Rows:
+def _one_by_one(run: CellRun, learner: Learner, stream: Callable[[int], BatchStream]) -> Course:
     K = len(run.tasks)
     activity = ActivityKeeper(run.net, learner)
     run.resume(learner, activity)
     for i in range(len(run.rows), K):
-        run.learn(learner, i, stream(i), run.steps(i))
+        yield Lesson(run, learner, i, stream(i), run.steps(i))
         if i + 1 < K:
             run.consolidate(learner, i)
         run.rows.append(run.evaluate(learner))
@@ -43,24 +49,24 @@ def _one_by_one(run: CellRun, learner: Learner, stream: Callable[[int], BatchStr
     return run.rows
 
 
-def independent(run: CellRun, learner: Learner) -> Rows:
+def independent(run: CellRun, learner: Learner) -> Course:
     """Every task from scratch, by a learner of its own: only the diagonal means anything."""
     K = len(run.tasks)
     run.resume(None, None)
     for i in range(len(run.rows), K):
         fresh = learner if i == 0 else run.learner("task", i)
-        run.learn(fresh, i, run.stream(i, "order"), run.steps(i))
+        yield Lesson(run, fresh, i, run.stream(i, "order"), run.steps(i))
         scores = run.evaluate(fresh)
         run.rows.append([score if j == i else None for j, score in enumerate(scores)])
         run.save_task_end(None)
     return run.rows
 
 
-def joint(run: CellRun, learner: Learner) -> Rows:
+def joint(run: CellRun, learner: Learner) -> Course:
     """All tasks at once, for as many steps as all tasks together: only a last row."""
     K = len(run.tasks)
     run.resume(None, None)
-    run.learn(learner, 0, run.mixed_stream(K), run.total)
+    yield Lesson(run, learner, 0, run.mixed_stream(K), run.total)
     run.keep_artefacts(learner)
     empty: Rows = [[None] * K for _ in range(K - 1)]
     last = run.evaluate(learner)
@@ -68,7 +74,7 @@ def joint(run: CellRun, learner: Learner) -> Rows:
     return [*empty, last]
 
 
-REGIMES: Mapping[Regime, Callable[[CellRun, Learner], Rows]] = {
+REGIMES: Mapping[Regime, Callable[[CellRun, Learner], Course]] = {
     "sequential": sequential,
     "independent": independent,
     "joint": joint,
@@ -76,7 +82,7 @@ REGIMES: Mapping[Regime, Callable[[CellRun, Learner], Rows]] = {
 }
 
 
-def task_free(run: CellRun, learner: Learner) -> Rows:
+def task_free(run: CellRun, learner: Learner) -> Course:
     """Samples without task ids or boundaries: what counts is the prediction before each step.
 
     The learner is told nothing but the samples; the tasks are windows of the score only.
@@ -85,7 +91,7 @@ def task_free(run: CellRun, learner: Learner) -> Rows:
     keeper = StreamKeeper(learner, run.net, run.layout, run.family.objective)
     run.resume(learner, keeper)
     for i in range(len(run.rows), K):
-        run.learn(learner, i, run.stream(i, "order"), run.steps(i), keep=keeper.add)
+        yield Lesson(run, learner, i, run.stream(i, "order"), run.steps(i), keeper)
         keeper.end_task()
         run.rows.append([None] * K)
         run.save_task_end(learner)

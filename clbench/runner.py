@@ -1,9 +1,16 @@
-"""One cell -> one record: whatever happens inside becomes a record."""
+"""One cell -> one record: whatever happens inside becomes a record.
+
+Several cells that are equal but for their seeds go through it in lockstep: each has a course of
+lessons, and lessons of the same steps are learnt together.
+"""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import TypeAlias
 
 import torch
 
@@ -11,13 +18,18 @@ from clbench import provenance
 from clbench.cell_run import CellRun, Report
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
+from clbench.curves import DivergedError
 from clbench.errors import UnavailableError
-from clbench.matrix import Cell
+from clbench.lessons import Lesson, learn
+from clbench.matrix import Cell, Group
+from clbench.protocols import State
 from clbench.records import Failure, MetricInfo, Record, Result, Status, Timing
 from clbench.regimes import REGIMES, task_free
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench.tracking import Tracking
+
+Outcome: TypeAlias = tuple[Result, Timing] | BaseException
 
 
 def run_cell(
@@ -35,30 +47,102 @@ def run_cell(
         A record of status ``ok``, ``skipped`` (the data is not here), ``out-of-memory`` or
         ``failed`` (with the traceback).
     """
-    started = datetime.now(timezone.utc)
+    started, tracking = datetime.now(timezone.utc), Tracking.of(cell, registry)
+    outcome = _outcome(cell, registry, report, checkpoints, tracking)
+    return _record(cell, started, outcome, checkpoints, tracking, lockstep=1)
+
+
+def run_group(
+    group: Group,
+    registry: Registry,
+    report: Report,
+    checkpoints: Sequence[Checkpoints] | None = None,
+) -> tuple[Record, ...]:
+    """Run cells that are equal but for their seeds, in lockstep as far as they are equally far.
+
+    A cell whose loss diverges fails by itself. After any other error all are run one by one, so
+    that each gets the record it deserves.
+
+    Args:
+        group: What to run.
+        registry: Where the plugins are found.
+        report: Told of the progress of each cell, a few times a second.
+        checkpoints: Of each cell, as in `run_cell`; None: nowhere.
+
+    Returns:
+        The record of each cell, as of `run_cell`.
+    """
+    kept: Sequence[Checkpoints | None] = checkpoints or [None] * len(group)
+    saved = [one.load() if one and len(group) > 1 else None for one in kept]
+    parts: dict[tuple[int, int] | None, list[int]] = {}
+    for r, state in enumerate(saved):
+        place = None if state is None else (state["done"], state["step"])
+        parts.setdefault(place, []).append(r)
+    records: dict[int, Record] = {}
+    for part in parts.values():
+        started, width = datetime.now(timezone.utc), len(part)
+        told = [Tracking.of(group[r], registry) for r in part]
+        starts = [
+            Start(group[r].config, kept[r], saved[r], tracking)
+            for r, tracking in zip(part, told, strict=True)
+        ]
+        try:
+            outcomes = run_together(starts, registry, report) if width > 1 else None
+        except (Exception, SystemExit):
+            outcomes = None
+        for i, r in enumerate(part):
+            if outcomes is None:
+                records[r] = run_cell(group[r], registry, report, kept[r])
+            else:
+                records[r] = _record(group[r], started, outcomes[i], kept[r], told[i], width)
+    return tuple(records[r] for r in range(len(group)))
+
+
+def _outcome(
+    cell: Cell,
+    registry: Registry,
+    report: Report,
+    checkpoints: Checkpoints | None,
+    tracking: Tracking,
+) -> Outcome:
+    try:
+        return run(cell.config, registry, report, checkpoints, tracking)
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def _record(
+    cell: Cell,
+    started: datetime,
+    outcome: Outcome,
+    checkpoints: Checkpoints | None,
+    tracking: Tracking,
+    lockstep: int,
+) -> Record:
     result: Result | None = None
     timing: Timing | None = None
     failure: Failure | None = None
     status: Status = "ok"
-    tracking = Tracking.of(cell, registry)
-    try:
-        result, timing = run(cell.config, registry, report, checkpoints, tracking)
-    except UnavailableError as error:
-        status, failure = "skipped", _failure(error)
-    except MemoryError as error:
-        status, failure = "out-of-memory", _failure(error)
-    except (Exception, SystemExit) as error:
-        status, failure = "failed", _failure(error)
-    notes = tuple(checkpoints.notes) if checkpoints else ()
+    if isinstance(outcome, BaseException):
+        status, failure = _status(outcome), _failure(outcome)
+    else:
+        result, timing = outcome
+    notes = tuple(dict.fromkeys(checkpoints.notes)) if checkpoints else ()
     record = Record(
         status=status,
         config=cell.config,
         result=result,
         failure=failure,
         timing=timing,
-        provenance=provenance.collect(cell.suite, cell.row, started, notes),
+        provenance=provenance.collect(cell.suite, cell.row, started, notes, lockstep),
     )
     return tracking.finished(record)
+
+
+def _status(error: BaseException) -> Status:
+    if isinstance(error, UnavailableError):
+        return "skipped"
+    return "out-of-memory" if isinstance(error, MemoryError) else "failed"
 
 
 def _failure(error: BaseException) -> Failure:
@@ -79,21 +163,101 @@ def run(
         Exception: Whatever a plugin raises.
         DivergedError: A loss is infinite or not a number.
     """
-    run = CellRun(config, registry, report, checkpoints, tracking or Tracking())
+    saved = checkpoints.load() if checkpoints else None
+    start = Start(config, checkpoints, saved, tracking or Tracking())
+    (outcome,) = run_together([start], registry, report)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a cell begins.
+
+    Attributes:
+        config: What to run.
+        checkpoints: Where to leave checkpoints; None: nowhere.
+        saved: What is in the checkpoint to go on from; None: nothing.
+        tracking: Told of what is learnt.
+    """
+
+    config: CellConfig
+    checkpoints: Checkpoints | None
+    saved: State | None
+    tracking: Tracking
+
+
+def run_together(starts: Sequence[Start], registry: Registry, report: Report) -> list[Outcome]:
+    """Run configurations that are equal but for their seeds and equally far, in lockstep.
+
+    Returns:
+        Of each its result, or the error by which it diverged.
+
+    Raises:
+        Exception: Whatever else a plugin raises.
+    """
+    runs: list[CellRun] = []
+    for start in starts:
+        run = CellRun(
+            start.config,
+            registry,
+            report,
+            checkpoints=start.checkpoints,
+            saved=start.saved,
+            tracking=start.tracking,
+            sibling=runs[0] if runs else None,
+            share=1 / len(starts),
+        )
+        runs.append(run)
+    courses = [_course(run) for run in runs]
+    outcomes: dict[int, Outcome] = {}
+    lessons: dict[int, Lesson | None] = dict.fromkeys(range(len(runs)))
+    while lessons:
+        going = {r: _go_on(courses[r], lesson) for r, lesson in lessons.items()}
+        lessons = {r: step for r, step in going.items() if isinstance(step, Lesson)}
+        for r, step in going.items():
+            if isinstance(step, Result):
+                outcomes[r] = step, Timing(**runs[r].seconds)
+            elif isinstance(step, DivergedError):
+                outcomes[r] = step
+        if lessons:
+            learn([lesson for lesson in lessons.values() if lesson])
+    return [outcomes[r] for r in range(len(runs))]
+
+
+_Course: TypeAlias = Generator[Lesson, None, Result]
+
+
+def _go_on(course: _Course, learnt: Lesson | None) -> Lesson | Result | DivergedError:
+    """What comes after a lesson (None: at the beginning): the next one, or the end."""
+    try:
+        if learnt is not None and learnt.error is not None:
+            return course.throw(learnt.error)
+        return next(course)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    except DivergedError as error:
+        return error
+
+
+def _course(run: CellRun) -> _Course:
+    """The lessons of a cell, and its result."""
     with run.clock("total"):
-        result = _result(run)
-    return result, Timing(**run.seconds)
+        result = yield from _lessons(run)
+    return result
 
 
-def _result(run: CellRun) -> Result:
+def _lessons(run: CellRun) -> _Course:
     """Make the data, learn under the regime, and gather what was measured."""
     run.prepare()
     is_stream = run.config.scenario is Scenario.TASK_FREE
-    learn = task_free if is_stream else REGIMES[run.config.regime]
+    learn_all = task_free if is_stream else REGIMES[run.config.regime]
     learner = run.learner()
     initial = run.evaluate(learner)
     run.tracking.evaluated(run.done, None, initial)
-    R = learn(run, learner)
+    R = yield from learn_all(run, learner)
     metric = run.family.objective.metric
     own = sum(torch.Size(shape).numel() for shape in run.net.shapes.values())
     return Result(

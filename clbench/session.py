@@ -12,12 +12,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clbench import checkpoints, claims, matrix, progress, published, tables
+from clbench import checkpoints, claims, groups, matrix, progress, published, tables
 from clbench.config import Choice
 from clbench.errors import ClbenchError, RecordError
-from clbench.executor import WORKER_DIED, Executor, Listener
+from clbench.executor import WORKER_DIED, Executor, KnowsWorkers, Listener, Previewing
+from clbench.groups import Width
 from clbench.matrix import Cell
 from clbench.records import Record
+from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -129,6 +131,8 @@ def execute(
     engine: Executor,
     console: Console,
     fail_fast: bool,
+    registry: Registry,
+    lockstep: Width = 1,
     trackers: tuple[Choice, ...] = (),
 ) -> bool:
     """Run what has to run, and no other process is running; whether no cell failed.
@@ -138,6 +142,8 @@ def execute(
         engine: Runs the cells.
         console: For the progress, and for notices.
         fail_fast: Whether to begin no further cell after a failure.
+        registry: Where the parts of cells are found.
+        lockstep: Most cells that run as one program.
         trackers: Told of every cell that runs.
 
     Raises:
@@ -159,17 +165,41 @@ def execute(
         if len(mine) < len(plan.todo):
             others = len(plan.todo) - len(mine)
             console.print(f"{others} cells are being run by another process and left to it")
-        return not todo or _execute(plan, todo, engine, console, fail_fast)
+        if not todo:
+            return True
+        if plan.force:
+            for cell in todo:
+                checkpoints.forget(cell.config.id)
+        formed = _groups(todo, engine, console, registry, lockstep)
+        return _execute(plan, formed, engine, console, fail_fast)
+
+
+def preview(
+    plan: Plan, engine: Executor, console: Console, registry: Registry, lockstep: Width
+) -> str:
+    """What the engine would send elsewhere; empty where it sends nothing."""
+    if not (isinstance(engine, Previewing) and plan.todo):
+        return ""
+    return f"\n{engine.preview(_groups(plan.todo, engine, console, registry, lockstep))}\n"
+
+
+def _groups(
+    todo: Sequence[Cell], engine: Executor, console: Console, registry: Registry, lockstep: Width
+) -> Sequence[matrix.Group]:
+    """The groups that run in lockstep; says which rows cannot where a width is asked for."""
+    num_workers = engine.num_workers if isinstance(engine, KnowsWorkers) else None
+    found = groups.form(todo, registry, lockstep, num_workers)
+    if lockstep not in ("auto", 1) and found.alone:
+        rows = ", ".join(f"{row} ({why})" for row, why in found.alone.items())
+        console.print(Text(f"cells of these rows run alone: {rows}"), soft_wrap=True)
+    return found.groups
 
 
 def _execute(
-    plan: Plan, todo: Sequence[Cell], engine: Executor, console: Console, fail_fast: bool
+    plan: Plan, todo: Sequence[matrix.Group], engine: Executor, console: Console, fail_fast: bool
 ) -> bool:
-    """Run cells; whether none failed."""
-    if plan.force:
-        for cell in todo:
-            checkpoints.forget(cell.config.id)
-    with progress.listener(console, len(todo)) as display:
+    """Run groups; whether no cell failed."""
+    with progress.listener(console, sum(map(len, todo))) as display:
         keeper = _Keeper(plan.store, display)
         engine.execute(todo, keeper, lambda: fail_fast and bool(keeper.failed))
     if keeper.failed:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from clbench.executor import WORKER_DIED, Listener, Progress
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.records import Failure, Record
 from clbench.registry import Registry
 
@@ -32,11 +32,13 @@ def use_one_thread() -> None:
         os.environ[name] = "1"
 
 
-def run_here(cell: Cell, report: Callable[[Progress], None], checkpoint_seconds: float) -> Record:
-    """Run a cell with the plugins of this process, on one thread, from its last checkpoint.
+def run_here(
+    group: Group, report: Callable[[Progress], None], checkpoint_seconds: float
+) -> tuple[Record, ...]:
+    """Run a group with the plugins of this process, on one thread, from its last checkpoints.
 
     Args:
-        cell: What to run.
+        group: What to run.
         report: Told of the progress.
         checkpoint_seconds: Time between two checkpoints.
     """
@@ -44,11 +46,25 @@ def run_here(cell: Cell, report: Callable[[Progress], None], checkpoint_seconds:
 
     from clbench import provenance
     from clbench.checkpoints import Checkpoints
-    from clbench.runner import run_cell
+    from clbench.runner import run_group
 
     torch.set_num_threads(1)
-    checkpoints = Checkpoints(cell.config.id, provenance.program(), checkpoint_seconds)
-    return run_cell(cell, _plugins(), report, checkpoints)
+    keep_freed_memory()
+    program = provenance.program()
+    checkpoints = [Checkpoints(cell.config.id, program, checkpoint_seconds) for cell in group]
+    return run_group(group, _plugins(), report, checkpoints)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of tensors that are gone for the next ones.
+
+    glibc gives freed memory back to the system beyond a limit, and gets it back page by page: a
+    fifth of the time of a training step in lockstep. The limit grows with the largest block that
+    was ever freed, up to 32 MiB; elsewhere this does nothing.
+    """
+    import torch
+
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 @cache

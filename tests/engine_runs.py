@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import suite_files
 
 from clbench.executor import Progress
-from clbench.matrix import Cell, expand
+from clbench.matrix import Cell, Group, expand
 from clbench.records import Record, Result
 from clbench.registry import Registry
 from clbench.runner import run
@@ -48,6 +48,11 @@ def cells(registry: Registry, folder: Path, iterations: int) -> tuple[Cell, ...]
     path = folder / "tiny.yaml"
     path.write_text(SUITE.replace("iterations: 10", f"iterations: {iterations}"))
     return expand(load(path, registry))
+
+
+def singles(cells: Iterable[Cell]) -> list[Group]:
+    """Every cell as a group of its own."""
+    return [(cell,) for cell in cells]
 
 
 def alone(cell: Cell, registry: Registry) -> Result:

@@ -18,10 +18,12 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
-    | {"observing", "curves"},
-    {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"},
+    | {"curves", "replicas"},
+    {"observing"},
+    {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}
+    | {"groups"},
     {"columns", "comparison", "explain", "schema", "analysis", "claims"},
-    {"cell_run", "regimes", "runner", "render", "progress"},
+    {"cell_run", "lessons", "regimes", "runner", "render", "progress"},
     {
         "executor_contract",
         "tracker_contract",

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from clbench import cell_run, checkpoints
+from clbench import checkpoints, lessons, runner
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
 from clbench.executor import Progress
@@ -42,7 +42,7 @@ def registry() -> Registry:
 
 @pytest.fixture(autouse=True)
 def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell_run, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
 
 
 def _until(done: int) -> Callable[[Progress], None]:
@@ -168,7 +168,7 @@ def test_a_cut_after_the_last_task_needs_no_more_training(
     config = _smoke(registry)["permuted/online-ewc"].cells[0]
     whole, _ = run(config, registry, lambda progress: None)
     run(config, registry, lambda progress: None, _checkpoints(config, tmp_path))
-    monkeypatch.setattr(cell_run.CellRun, "learn", None)  # nothing is learnt
+    monkeypatch.setattr(runner, "learn", None)  # nothing is learnt
 
     again, _ = run(config, registry, lambda progress: None, _checkpoints(config, tmp_path))
 

@@ -22,7 +22,7 @@ from clbench import checkpoints, session
 from clbench.claims import claim
 from clbench.errors import ClbenchError
 from clbench.executor import Listener
-from clbench.matrix import Cell
+from clbench.matrix import Group
 from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import load
@@ -115,9 +115,9 @@ class Instant:
     """An engine whose cells end at once."""
 
     def execute(
-        self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
+        self, groups: Sequence[Group], listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
-        for cell in cells:
+        for (cell,) in groups:
             listener.started(cell)
             listener.finished(cell, records.good(cell.config))
 
@@ -125,11 +125,11 @@ class Instant:
 def _run(folder: Path) -> tuple[session.Plan, Callable[[], bool]]:
     suite = folder / "tiny.yaml"
     suite.write_text(SUITE)
-    plan = session.plan(
-        load(suite, Registry.discover()), ("*",), (0,), 1.0, folder / "results", False
-    )
+    registry = Registry.discover()
+    plan = session.plan(load(suite, registry), ("*",), (0,), 1.0, folder / "results", False)
     engine: Any = Instant()
-    return plan, lambda: session.execute(plan, engine, Console(file=io.StringIO()), False)
+    console = Console(file=io.StringIO())
+    return plan, lambda: session.execute(plan, engine, console, False, registry)
 
 
 def test_on_a_full_disk_the_run_ends_and_the_checkpoint_of_the_cell_is_kept(

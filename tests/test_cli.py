@@ -145,6 +145,19 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(tiny: Path) -> None:
     assert not (tiny.parent / "results").exists()
 
 
+def test_rows_that_cannot_run_in_lockstep_are_told_where_it_is_asked_for(tiny: Path) -> None:
+    asked = clbench("run", tiny, "--lockstep", 2, "--results", "asked", cwd=tiny.parent)
+    told = "cells of these rows run alone: permuted/fine-tuning ("
+
+    assert asked.returncode == 0
+    assert told in asked.stderr
+    assert len(_results(tiny.parent / "asked")) == 4
+    done = clbench("run", tiny, "--lockstep", "off", "--results", "off", cwd=tiny.parent)
+    assert done.returncode == 0
+    assert told not in done.stderr
+    assert _results(tiny.parent / "off") == _results(tiny.parent / "asked")
+
+
 def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> None:
     cases = {
         ("run", "none.yaml"): "none.yaml has 1 mistake:\n  there is no such file",
@@ -163,6 +176,7 @@ def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> N
             "--timeout",
             0,
         ): "executor 'local': timeout: expected a number greater than 0.0, found '0.0'",
+        ("run", tiny, "--lockstep", "on"): "expected --lockstep auto, off or a number of seeds",
         ("run", tiny, "--seeds", "5"): "seed 5 is not one of suite 'tiny': 0, 1",
         ("table", tiny, "--format", "html"): "unknown format 'html'",
         ("show", "nobody"): "unknown name 'nobody'",

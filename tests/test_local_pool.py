@@ -14,7 +14,7 @@ import toys
 
 from clbench.executor import Progress
 from clbench.local_pool import run_pool, usable_cores
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.records import Record
 
 
@@ -34,10 +34,11 @@ class Listener:
         self.records[cell.row] = record
 
 
-def misbehave(cell: Cell, report: Callable[[Progress], None]) -> Record:
-    """What a worker does with a cell: whatever its row says."""
+def misbehave(group: Group, report: Callable[[Progress], None]) -> list[Record]:
+    """What a worker does with a group: whatever the row of its first cell says."""
     import records
 
+    cell = group[0]
     row = cell.row
     if row == "raises":
         raise ValueError("on purpose")
@@ -62,14 +63,14 @@ def misbehave(cell: Cell, report: Callable[[Progress], None]) -> Record:
     if row == "reports":
         report(Progress(cell.config.id, 1, 3, 5, 10, 0.5, 90.0))
         time.sleep(1.0)
-    return records.good(cell.config)
+    return [records.good(cell.config) for cell in group]
 
 
 def _run(rows: list[str], tmp_path: Path, **options: object) -> Listener:
     listener = Listener()
     cells = [Cell("toy", row, toys.config(seed=i)) for i, row in enumerate(rows)]
     values = {"jobs": 2, "timeout": None, "folder": tmp_path, "should_stop": lambda: False}
-    run_pool(cells, listener, work=misbehave, **(values | options))  # type: ignore[arg-type]
+    run_pool([(cell,) for cell in cells], listener, work=misbehave, **(values | options))  # type: ignore[arg-type]
     return listener
 
 
@@ -125,15 +126,32 @@ def test_workers_hold_interrupts_from_their_first_moment_on(tmp_path: Path) -> N
 def test_no_further_cell_is_begun_when_asked_to_stop(tmp_path: Path) -> None:
     stop: list[bool] = []
     listener = Listener()
-    cells = [Cell("toy", "good", toys.config(seed=i)) for i in range(20)]
+    groups = [(Cell("toy", "good", toys.config(seed=i)),) for i in range(20)]
 
     def finished(cell: Cell, record: Record) -> None:
         stop.append(True)
 
     listener.finished = finished  # type: ignore[method-assign]
-    run_pool(cells, listener, lambda: bool(stop), misbehave, 1, None, tmp_path)
+    run_pool(groups, listener, lambda: bool(stop), misbehave, 1, None, tmp_path)
 
     assert 1 <= len(stop) < 20
+
+
+@pytest.mark.parametrize(
+    ("row", "status"),
+    [("good", "ok"), ("raises", "failed"), ("is-killed", "out-of-memory"), ("hangs", "timed-out")],
+)
+def test_every_cell_of_a_group_gets_the_record_of_what_became_of_it(
+    row: str, status: str, tmp_path: Path
+) -> None:
+    listener = Listener()
+    group = tuple(Cell("toy", f"{row}{i}" if i else row, toys.config(seed=i)) for i in range(3))
+
+    run_pool([group], listener, lambda: False, misbehave, 1, 5.0, tmp_path)
+
+    assert listener.begun == [row, f"{row}1", f"{row}2"]
+    assert [record.status for record in listener.records.values()] == [status] * 3
+    assert [record.config for record in listener.records.values()] == [c.config for c in group]
 
 
 def test_there_is_a_usable_core() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from engine_runs import Told, alone, cells
+from engine_runs import Told, alone, cells, singles
 
 from clbench.engines import engine
 from clbench.errors import ClbenchError
@@ -70,12 +70,12 @@ def test_what_happens_to_a_cell_stays_with_it(
     def kill(progress: Progress) -> None:
         if progress.cell_id == killed.config.id:
             for process in psutil.Process().children(recursive=True):
-                if "ray::_run_cell" in " ".join(process.cmdline()):
+                if "ray::_run_group" in " ".join(process.cmdline()):
                     process.kill()
 
     told = Told(kill)
-    _ray(registry, timeout="4").execute([endless], told, lambda: False)
-    _ray(registry, jobs="1", max_retries="0").execute([killed, short], told, lambda: False)
+    _ray(registry, timeout="4").execute([(endless,)], told, lambda: False)
+    _ray(registry, jobs="1", max_retries="0").execute([(killed,), (short,)], told, lambda: False)
 
     assert told.begun == [endless.config.id, killed.config.id, short.config.id]
     assert told.records[endless.config.id].status == "timed-out"
@@ -96,7 +96,7 @@ def test_stopping_ends_the_tasks(
     stop = threading.Event()
     told = Told(lambda progress: stop.set())
 
-    _ray(registry).execute(cells(registry, tmp_path, 1_000_000), told, stop.is_set)
+    _ray(registry).execute(singles(cells(registry, tmp_path, 1_000_000)), told, stop.is_set)
 
     assert stop.is_set()
     assert told.records == {}
@@ -107,8 +107,10 @@ def test_stopping_ends_the_tasks(
 def test_a_cell_that_fits_no_node_is_refused(
     registry: Registry, tmp_path: Path, nodes: tuple[Any, list[Any]]
 ) -> None:
+    asked = singles(cells(registry, tmp_path, 10))
+
     with pytest.raises(ClbenchError) as caught:
-        _ray(registry, num_cpus="2").execute(cells(registry, tmp_path, 10), Told(), lambda: False)
+        _ray(registry, num_cpus="2").execute(asked, Told(), lambda: False)
 
     assert str(caught.value) == (
         "executor 'ray': a cell asks for 2 CPUs and 0 GPUs, and no node has them\n"
@@ -131,7 +133,7 @@ def test_cells_of_a_node_that_dies_go_on_elsewhere_and_records_are_those_of_a_ru
             cluster.remove_node(node, allow_graceful=False)
 
     told = Told(kill)
-    _ray(registry, checkpoint_seconds="0.1").execute(asked, told, lambda: False)
+    _ray(registry, checkpoint_seconds="0.1").execute(singles(asked), told, lambda: False)
 
     assert dead
     assert sorted(told.begun) == sorted(cell.config.id for cell in asked)
@@ -153,7 +155,7 @@ def test_without_ray_or_a_cluster_it_says_so(
             _check_reachable(address)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClbenchError) as no_ray:
-        _ray(registry).execute(asked, Told(), lambda: False)
+        _ray(registry).execute(singles(asked), Told(), lambda: False)
 
     assert str(no_cluster.value) == f"executor 'ray': no cluster at {address}: Connection refused"
     assert str(no_ray.value) == "executor 'ray' needs ray: pip install 'clbench[ray]'"

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from engine_runs import Told, alone, cells
+from engine_runs import Told, alone, cells, singles
 
 from clbench.checkpoints import cache_folder
 from clbench.engines import engine
@@ -61,7 +61,7 @@ def test_the_script_that_would_be_sent_is_shown_whole(registry: Registry, tmp_pa
     slurm = engine(registry, "slurm", {"folder": str(tmp_path / "shared")} | options)
     assert isinstance(slurm, Previewing)
 
-    shown = slurm.preview(cells(registry, tmp_path, 10))
+    shown = slurm.preview(singles(cells(registry, tmp_path, 10)))
 
     run = tmp_path / "shared" / "RUN"
     assert shown == (
@@ -102,7 +102,8 @@ def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
     asked, told = cells(registry, tmp_path, 10), Told()
 
     slurm = _slurm(registry, tmp_path / "shared", cells_per_job="2", cpus="2")
-    slurm.execute(asked, told, lambda: False)
+    first, second, third = asked
+    slurm.execute([(first, second), (third,)], told, lambda: False)
 
     assert sorted(told.begun) == sorted(cell.config.id for cell in asked)
     assert {p.cell_id for p in told.reports} <= set(told.begun)
@@ -129,7 +130,7 @@ def test_a_job_that_is_announced_its_end_is_requeued_and_goes_on(
 
     told = Told(announce)
     slurm = _slurm(registry, tmp_path / "shared", checkpoint_seconds="0.1")
-    slurm.execute([cell], told, lambda: False)
+    slurm.execute([(cell,)], told, lambda: False)
 
     record = told.records[cell.config.id]
     assert announced
@@ -162,7 +163,7 @@ def test_killed_workers_and_killed_jobs_become_records_and_the_others_go_on(
 
     told = Told(kill)
     slurm = _slurm(registry, tmp_path / "shared")
-    slurm.execute([first, second, third], told, lambda: False)
+    slurm.execute(singles([first, second, third]), told, lambda: False)
 
     worker, job = (told.records[cell.config.id] for cell in (first, second))
     assert worker.status == "out-of-memory"
@@ -195,7 +196,7 @@ def test_stopping_ends_the_jobs(registry: Registry, tmp_path: Path) -> None:
     told = Told(lambda progress: stop.set())
 
     _slurm(registry, tmp_path / "shared").execute(
-        cells(registry, tmp_path, 100_000)[:1], told, stop.is_set
+        singles(cells(registry, tmp_path, 100_000)[:1]), told, stop.is_set
     )
 
     assert stop.is_set()
@@ -212,10 +213,10 @@ def test_where_there_is_no_slurm_or_no_submitit_it_says_so(
     slurm = _slurm(registry, tmp_path / "shared", cluster="slurm")
 
     with pytest.raises(ClbenchError) as no_slurm:
-        slurm.execute(cells(registry, tmp_path, 10), Told(), lambda: False)
+        slurm.execute(singles(cells(registry, tmp_path, 10)), Told(), lambda: False)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ClbenchError) as no_submitit:
-        slurm.execute(cells(registry, tmp_path, 10), Told(), lambda: False)
+        slurm.execute(singles(cells(registry, tmp_path, 10)), Told(), lambda: False)
 
     assert str(no_slurm.value) == (
         "executor 'slurm': there is no srun here, so this is no node of a Slurm cluster\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from torch import Tensor
 from clbench.config import Training
 from clbench.executor import Executor, Listener
 from clbench.local_pool import LocalExecutor, LocalParams
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.protocols import (
     Batch,
     Context,
@@ -314,58 +315,60 @@ class _InThisProcess:
     """A sound executor; the broken ones change one of its parts."""
 
     def execute(
-        self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
+        self, groups: Sequence[Group], listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
         registry = Registry.discover()
-        for cell in cells:
+        for group in groups:
             if should_stop():
                 return
-            listener.started(cell)
-            listener.finished(cell, self.run(cell, registry))
+            for cell in group:
+                listener.started(cell)
+            for cell in group:
+                listener.finished(cell, self.run(cell, registry))
 
     def run(self, cell: Cell, registry: Registry) -> Record:
         return run_cell(cell, registry, lambda progress: None)
 
 
 class _NeverStops(_InThisProcess):
-    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
-        super().execute(cells, listener, lambda: False)
+    def execute(self, groups: Any, listener: Any, should_stop: Any) -> None:
+        super().execute(groups, listener, lambda: False)
 
 
 class _StopsAtNoOnesWish(_InThisProcess):
-    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
-        super().execute(cells[:2], listener, should_stop)
+    def execute(self, groups: Any, listener: Any, should_stop: Any) -> None:
+        super().execute(groups[:2], listener, should_stop)
 
 
 class _FinishesAfterAStop(_InThisProcess):
-    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
-        for cell in cells:
+    def execute(self, groups: Any, listener: Any, should_stop: Any) -> None:
+        for cell in itertools.chain(*groups):
             listener.started(cell)
-        for cell in cells:
+        for cell in itertools.chain(*groups):
             listener.finished(cell, self.run(cell, Registry.discover()))
             if should_stop():
-                listener.finished(cells[-1], self.run(cells[-1], Registry.discover()))
+                listener.finished(groups[-1][-1], self.run(groups[-1][-1], Registry.discover()))
                 return
 
 
 class _StartsNothing(_InThisProcess):
-    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
-        for cell in cells:
+    def execute(self, groups: Any, listener: Any, should_stop: Any) -> None:
+        for cell in itertools.chain(*groups):
             listener.finished(cell, self.run(cell, Registry.discover()))
 
 
 class _FinishesTwice(_InThisProcess):
-    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
-        super().execute(cells, listener, should_stop)
+    def execute(self, groups: Any, listener: Any, should_stop: Any) -> None:
+        super().execute(groups, listener, should_stop)
         if not should_stop():
-            listener.finished(cells[0], self.run(cells[0], Registry.discover()))
+            listener.finished(groups[0][0], self.run(groups[0][0], Registry.discover()))
 
 
 class _StartsTwice(_InThisProcess):
-    def execute(self, cells: Any, listener: Any, should_stop: Any) -> None:
+    def execute(self, groups: Any, listener: Any, should_stop: Any) -> None:
         if not should_stop():
-            listener.started(cells[0])
-        super().execute(cells, listener, should_stop)
+            listener.started(groups[0][0])
+        super().execute(groups, listener, should_stop)
 
 
 class _RunsWithHalfTheBudget(_InThisProcess):

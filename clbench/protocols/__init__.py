@@ -29,6 +29,13 @@ from clbench.protocols.learners import (
     NetBuilder,
     Observation,
 )
+from clbench.protocols.lockstep import (
+    HasLockstepGradients,
+    HasLockstepWeights,
+    LockstepLearner,
+    LockstepNet,
+    RunsInLockstep,
+)
 from clbench.protocols.nets import (
     Context,
     HasActivity,
@@ -67,12 +74,16 @@ __all__ = [
     "Distillable",
     "HasActivity",
     "HasArtefacts",
+    "HasLockstepGradients",
+    "HasLockstepWeights",
     "HasSampleGradients",
     "HasStatistics",
     "HasWeights",
     "Kind",
     "Learner",
     "LearnerContext",
+    "LockstepLearner",
+    "LockstepNet",
     "MainNet",
     "NamedTensors",
     "NetBuilder",
@@ -80,6 +91,7 @@ __all__ = [
     "Observation",
     "Query",
     "Regularizer",
+    "RunsInLockstep",
     "SequenceSpec",
     "State",
     "Tally",

@@ -20,7 +20,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from clbench.errors import ClbenchError
 from clbench.executor import Listener, Progress
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.params import Params
 from clbench.records import Record
 from clbench.worker import died, raised, run_here, timed_out, use_one_thread
@@ -45,9 +45,9 @@ class RayParams(Params):
     max_retries: NonNegativeInt = 3
     """How often a cell is begun again whose node or worker died."""
     jobs: PositiveInt | None = None
-    """Cells at once; absent: as many as the cluster has room for."""
+    """Cells or groups at once; absent: as many as the cluster has room for."""
     timeout: PositiveFloat | None = None
-    """Seconds that a cell may take, from its latest beginning; absent: as long as it likes."""
+    """Seconds that a cell, or a group in lockstep, may take from its latest beginning."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Seconds between two checkpoints of a cell within a task."""
 
@@ -61,10 +61,15 @@ class RayExecutor:
     def __init__(self, params: RayParams) -> None:
         self._params = params
 
+    @property
+    def num_workers(self) -> int | None:
+        """As far as ``jobs`` says (`clbench.executor.KnowsWorkers`)."""
+        return self._params.jobs
+
     def execute(
-        self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
+        self, groups: Sequence[Group], listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
-        """Run every cell; see `clbench.executor.Executor`.
+        """Run every group; see `clbench.executor.Executor`.
 
         Raises:
             ClbenchError: Ray is not installed, there is no cluster at the address, or no node of
@@ -73,7 +78,7 @@ class RayExecutor:
         ray = _ray()
         with _connected(ray, self._params.address):
             self._check_resources(ray)
-            run = _Run(ray, self._params, cells, listener)
+            run = _Run(ray, self._params, groups, listener)
             try:
                 while not (run.is_over or should_stop()):
                     run.send()
@@ -140,14 +145,14 @@ class _Run:
     """The tasks of one call, and what is known of them."""
 
     def __init__(
-        self, ray: Any, params: RayParams, cells: Sequence[Cell], listener: Listener
+        self, ray: Any, params: RayParams, groups: Sequence[Group], listener: Listener
     ) -> None:
         self._ray, self._params, self._listener = ray, params, listener
-        self._waiting = deque(cells)
-        self._sent: dict[Any, Cell] = {}
+        self._waiting = deque(groups)
+        self._sent: dict[Any, Group] = {}
         self._begun: dict[str, float] = {}
         self._mailbox = _mailbox(ray)
-        self._task = ray.remote(_run_cell).options(
+        self._task = ray.remote(_run_group).options(
             num_cpus=params.num_cpus,
             num_gpus=params.num_gpus,
             max_retries=params.max_retries,
@@ -156,30 +161,31 @@ class _Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether every cell has ended."""
+        """Whether every group has ended."""
         return not (self._waiting or self._sent)
 
     def send(self) -> None:
-        """Send as many cells as may run at once."""
+        """Send as many groups as may run at once."""
         while self._waiting and len(self._sent) < (self._params.jobs or len(self._waiting) + 1):
-            cell = self._waiting.popleft()
-            task = self._task.remote(cell, self._mailbox, self._params.checkpoint_seconds)
-            self._sent[task] = cell
+            group = self._waiting.popleft()
+            task = self._task.remote(group, self._mailbox, self._params.checkpoint_seconds)
+            self._sent[task] = group
 
     def look(self) -> None:
         """Wait a little, and tell the listener of what has happened."""
         ended, _ = self._ray.wait(list(self._sent), num_returns=1, timeout=POLL_SECONDS)
         self._read_mail()
         now = time.monotonic()
-        for task, cell in list(self._sent.items()):
+        for task, group in list(self._sent.items()):
+            begun = self._begun.get(group[0].config.id, now)
             if task in ended:
-                self._finish(task, self._outcome(task, cell))
-            elif now - self._begun.get(cell.config.id, now) > (self._params.timeout or math.inf):
+                self._finish(task, self._outcome(task, group))
+            elif now - begun > (self._params.timeout or math.inf):
                 self._ray.cancel(task, force=True)
-                self._finish(task, timed_out(cell))
+                self._finish(task, [timed_out(cell) for cell in group])
 
     def _read_mail(self) -> None:
-        cells = {cell.config.id: cell for cell in self._sent.values()}
+        cells = {cell.config.id: cell for group in self._sent.values() for cell in group}
         for letter in self._ray.get(self._mailbox.take.remote()):
             if isinstance(letter, Progress):
                 if letter.cell_id in cells:
@@ -193,28 +199,27 @@ class _Run:
             self._listener.started(cell)
         self._begun[cell.config.id] = time.monotonic()
 
-    def _finish(self, task: Any, record: Record) -> None:
-        cell = self._sent.pop(task)
-        if cell.config.id not in self._begun:
-            self._start(cell)
-        self._listener.finished(cell, record)
+    def _finish(self, task: Any, records: Sequence[Record]) -> None:
+        for cell, record in zip(self._sent.pop(task), records, strict=True):
+            if cell.config.id not in self._begun:
+                self._start(cell)
+            self._listener.finished(cell, record)
 
-    def _outcome(self, task: Any, cell: Cell) -> Record:
-        """The record of a task that has ended, also where its worker did not live to make one."""
+    def _outcome(self, task: Any, group: Group) -> Sequence[Record]:
+        """The records of a task that has ended, also where its worker did not live to make them."""
         errors = self._ray.exceptions
         try:
-            record: Record = self._ray.get(task)
+            records: Sequence[Record] = self._ray.get(task)
         except errors.OutOfMemoryError as error:
-            return died(
-                cell, "Ray ended the worker for want of memory", str(error), is_out_of_memory=True
-            )
+            message = "Ray ended the worker for want of memory"
+            return [died(cell, message, str(error), is_out_of_memory=True) for cell in group]
         except errors.RayTaskError as error:
             cause = error.cause if isinstance(error.cause, BaseException) else error
-            return raised(cell, cause, str(error))
+            return [raised(cell, cause, str(error)) for cell in group]
         except errors.RayError as error:
             message = f"the worker or its node died ({type(error).__name__})"
-            return died(cell, message, str(error))
-        return record
+            return [died(cell, message, str(error)) for cell in group]
+        return records
 
     def cancel(self) -> None:
         """End the tasks that have not ended."""
@@ -247,11 +252,12 @@ class _Mailbox:
         return letters
 
 
-def _run_cell(cell: Cell, mailbox: Any, checkpoint_seconds: float) -> Record:
-    """What a worker does with a cell."""
+def _run_group(group: Group, mailbox: Any, checkpoint_seconds: float) -> Sequence[Record]:
+    """What a worker does with a group."""
     use_one_thread()
-    mailbox.put.remote(cell.config.id)
-    return run_here(cell, mailbox.put.remote, checkpoint_seconds)
+    for cell in group:
+        mailbox.put.remote(cell.config.id)
+    return run_here(group, mailbox.put.remote, checkpoint_seconds)
 
 
 def _ray() -> Any:

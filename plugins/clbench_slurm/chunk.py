@@ -1,4 +1,4 @@
-"""What a job does: the cells of its chunk, each in a worker process of its own.
+"""What a job does: the groups of its chunk, each in a worker process of its own.
 
 The job's first process only watches. So the signal that Slurm sends before the time limit never
 meets a cell in the middle of a step, and a cell that takes its process down takes nothing else.
@@ -17,7 +17,7 @@ from typing import Any
 
 from clbench.executor import WORKER_DIED, Progress
 from clbench.local_pool import run_pool
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.records import Record, from_text, to_text
 from clbench.worker import reporter, run_here, write_whole
 
@@ -27,29 +27,38 @@ class Chunk:
     """The work of one job.
 
     Attributes:
-        cells: What to run.
+        groups: What to run.
         folder: Of the run, seen by the jobs and by who sent them.
-        jobs: Cells at once.
-        timeout: Seconds that a cell may take; None: as long as it likes.
+        jobs: Groups at once.
+        timeout: Seconds that a group may take; None: as long as it likes.
         checkpoint_seconds: Time between two checkpoints of a cell.
     """
 
-    cells: Sequence[Cell]
+    groups: Sequence[Group]
     folder: Path
     jobs: int
     timeout: float | None
     checkpoint_seconds: float
 
+    @property
+    def cells(self) -> list[Cell]:
+        """Those of all groups."""
+        return [cell for group in self.groups for cell in group]
+
     def __call__(self) -> list[Record]:
         """Run the cells that have no record in the folder yet; all records."""
         outbox = _Outbox(self.folder)
-        todo = [cell for cell in self.cells if find(self.folder, cell) is None]
+        left = [self._without_record(group) for group in self.groups]
+        todo = [group for group in left if group]
         work = partial(run_here, checkpoint_seconds=self.checkpoint_seconds)
         with tempfile.TemporaryDirectory(prefix="clbench-") as name:
             jobs = min(self.jobs, len(todo)) or 1
             run_pool(todo, outbox, _never, work, jobs, self.timeout, Path(name))
         done = [find(self.folder, cell) for cell in self.cells]
         return [*filter(None, done), *outbox.died]
+
+    def _without_record(self, group: Group) -> Group:
+        return tuple(cell for cell in group if find(self.folder, cell) is None)
 
     def checkpoint(self) -> Any:
         """What submitit puts into the queue again: the same, as the cells keep their state."""

@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from clbench.checkpoints import cache_folder
 from clbench.errors import ClbenchError
 from clbench.executor import Listener
-from clbench.matrix import Cell
+from clbench.matrix import Cell, Group
 from clbench.params import Params
 from clbench.records import Record
 from clbench.worker import Reports, died
@@ -43,7 +43,7 @@ class SlurmParams(Params):
     time: PositiveFloat = 60.0
     """Minutes that a job may take before it is requeued."""
     cpus: PositiveInt = 1
-    """Cores of a job, and cells that run in it at once."""
+    """Cores of a job, and cells or groups that run in it at once."""
     gpus: NonNegativeInt = 0
     """GPUs of a job."""
     mem: PositiveFloat = 4.0
@@ -55,7 +55,7 @@ class SlurmParams(Params):
     jobs: PositiveInt = 256
     """Jobs of an array that run at once."""
     cells_per_job: PositiveInt = 1
-    """Cells that a job runs; more than one where cells take seconds."""
+    """Cells, or groups in lockstep, that a job runs; more than one where they take seconds."""
     array_size: PositiveInt = 1000
     """Jobs of an array; a cluster's MaxArraySize is the limit."""
     requeues: NonNegativeInt = 20
@@ -65,7 +65,7 @@ class SlurmParams(Params):
     folder: str | None = None
     """Folder that all nodes see, for what jobs need and print; absent: slurm/ in the cache."""
     timeout: PositiveFloat | None = None
-    """Seconds that a cell may take in one job; absent: as long as it likes."""
+    """Seconds that a cell or group may take in one job; absent: as long as it likes."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Seconds between two checkpoints of a cell within a task: what a requeue may cost."""
 
@@ -81,10 +81,15 @@ class SlurmExecutor:
         base = Path(params.folder).expanduser() if params.folder else cache_folder() / "slurm"
         self._base = base.absolute()
 
+    @property
+    def num_workers(self) -> int:
+        """Jobs at once, and what runs in each (`clbench.executor.KnowsWorkers`)."""
+        return self._params.jobs * self._params.cpus
+
     def execute(
-        self, cells: Sequence[Cell], listener: Listener, should_stop: Callable[[], bool]
+        self, groups: Sequence[Group], listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
-        """Run every cell; see `clbench.executor.Executor`.
+        """Run every group; see `clbench.executor.Executor`.
 
         Raises:
             ClbenchError: submitit or Slurm is not here, or Slurm refuses the jobs.
@@ -97,7 +102,7 @@ class SlurmExecutor:
             raise ClbenchError(f"cannot write {folder}: {error.strerror}") from error
         run = _Run(folder, listener)
         try:
-            self._send(run, sender, self._chunks(cells, folder))
+            self._send(run, sender, self._chunks(groups, folder))
             while run.jobs and not should_stop():
                 time.sleep(POLL_SECONDS)
                 run.look()
@@ -116,17 +121,17 @@ class SlurmExecutor:
                 raise ClbenchError(f"the jobs cannot be sent: {error}") from error
             run.jobs.update(zip(jobs, array, strict=True))
 
-    def _chunks(self, cells: Sequence[Cell], folder: Path) -> list[Chunk]:
+    def _chunks(self, groups: Sequence[Group], folder: Path) -> list[Chunk]:
         params, size = self._params, self._params.cells_per_job
         return [
             Chunk(
-                cells=tuple(cells[first : first + size]),
+                groups=tuple(groups[first : first + size]),
                 folder=folder,
                 jobs=params.cpus,
                 timeout=params.timeout,
                 checkpoint_seconds=params.checkpoint_seconds,
             )
-            for first in range(0, len(cells), size)
+            for first in range(0, len(groups), size)
         ]
 
     def _sender(self, folder: Path) -> Any:
@@ -170,7 +175,7 @@ class SlurmExecutor:
             **{name: value for name, value in given.items() if value is not None},
         )
 
-    def preview(self, cells: Sequence[Cell]) -> str:
+    def preview(self, groups: Sequence[Group]) -> str:
         """The batch script of the first array."""
         submitit, params = _submitit(), self._params
 
@@ -184,7 +189,7 @@ class SlurmExecutor:
         folder = self._base / "RUN"
         sender = Anywhere(folder, max_num_timeout=params.requeues)
         self._configure(sender, [params.setup] if params.setup else [])
-        count = len(self._chunks(cells, folder))
+        count = len(self._chunks(groups, folder))
         if count > 1:
             sender.parameters["map_count"] = min(count, params.array_size)
         script: str = sender._make_submission_file_text(sender._submitit_command_str, "RUN")

@@ -56,7 +56,11 @@ class StreamAdamW(StreamLearner[StreamAdamWParams]):
     def __init__(self, params: StreamAdamWParams, context: LearnerContext) -> None:
         super().__init__(params, context)
         self._m, self._v = self.new_trace("m"), self.new_trace("v")
-        self._denominator = torch.empty_like(self._p)
+        self.bind()
+
+    def bind(self) -> None:
+        """Take hold of the scratch."""
+        self._denominator = self.scratch("denominator")
 
     def step(self, t: int) -> None:
         """One step of the rule."""

@@ -38,6 +38,10 @@ class Noise:
         self._index.resize_(out.shape).copy_(torch.from_numpy(words.view(np.uint16)[: len(out)]))
         return torch.index_select(slice_means(out.dtype), 0, self._index, out=out)
 
+    def share_scratch(self, other: Noise) -> None:
+        """Use the scratch of another source, so that it stays in the processor's cache."""
+        self._index = other._index
+
     def state(self) -> Tensor:
         """The generator's, ``(4,)`` 64-bit words."""
         words: np.ndarray = self._bits.state["state"]["state"]

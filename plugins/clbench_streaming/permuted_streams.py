@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -98,6 +99,11 @@ class _PermutedStream:
         self._params = params
         self._dataset = dataset(params.dataset)
 
+    @cached_property
+    def _train(self) -> Split:
+        """The training set, which all tasks and seeds share."""
+        return self._dataset.load("train")
+
     @property
     def spec(self) -> SequenceSpec:
         """What the stream gives."""
@@ -119,7 +125,7 @@ class InputPermutedStream(_PermutedStream):
 
     def tasks(self, data_seed: int, scenario: Scenario) -> Sequence[Task]:
         """The tasks in order; all share one copy of the pictures."""
-        train, size = self._dataset.load("train"), torch.Size(self._dataset.shape).numel()
+        train, size = self._train, torch.Size(self._dataset.shape).numel()
         return [
             StreamTask(
                 train,
@@ -136,7 +142,7 @@ class LabelPermutedStream(_PermutedStream):
 
     def tasks(self, data_seed: int, scenario: Scenario) -> Sequence[Task]:
         """The tasks in order; all share one copy of the pictures."""
-        train, size = self._dataset.load("train"), self._dataset.num_classes
+        train, size = self._train, self._dataset.num_classes
         return [
             StreamTask(
                 train,

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import NonNegativeFloat
 
 from clbench.params import Params
@@ -44,7 +43,11 @@ class PerturbedSgd(StreamLearner[PerturbedSgdParams]):
 
     def __init__(self, params: PerturbedSgdParams, context: LearnerContext) -> None:
         super().__init__(params, context)
-        self._xi = torch.empty_like(self._p)
+        self.bind()
+
+    def bind(self) -> None:
+        """Take hold of the scratch."""
+        self._xi = self.scratch("noise")
 
     def step(self, t: int) -> None:
         """One step of the rule."""

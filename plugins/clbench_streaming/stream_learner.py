@@ -12,24 +12,28 @@ order of the weights, and none at all in rules that add none.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from clbench.errors import UnavailableError
-from clbench.optimisation import FlatParameters
+from clbench.optimisation import FlatParameters, StackedParameters
 from clbench.params import Params
 from clbench.protocols import (
     Batch,
     Context,
+    HasLockstepGradients,
     LearnerContext,
+    LockstepNet,
     NamedTensors,
     Observation,
     Query,
     State,
     TaskData,
 )
+from clbench.replicas import mean_losses, stacked
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .noise import Noise
@@ -63,15 +67,39 @@ class StreamLearner(ABC, Generic[P]):
         self._alpha = context.training.learning_rate
         self._noise = Noise(context.generator("noise"))
         self._parameters = FlatParameters(self._net.initial(context.generator("init")))
-        self._p = self._parameters.values  # (P,)
-        self._g = self._parameters.gradients  # (P,)
         self._traces: dict[str, Tensor] = {}
+        self._scratch: dict[str, Tensor] = {}
         self._t = 0
+
+    @property
+    def _p(self) -> Tensor:
+        """The weights, ``(P,)``."""
+        return self._parameters.values
+
+    @property
+    def _g(self) -> Tensor:
+        """The gradient, ``(P,)``."""
+        return self._parameters.gradients
 
     def new_trace(self, name: str) -> Tensor:
         """A buffer of P zeros that `state` and `restore` take care of; rules change it in place."""
         self._traces[name] = torch.zeros_like(self._p)
         return self._traces[name]
+
+    def scratch(self, name: str) -> Tensor:
+        """A buffer of P numbers that mean nothing from one step to the next."""
+        if name not in self._scratch:
+            self._scratch[name] = torch.empty_like(self._p)
+        return self._scratch[name]
+
+    def bind(self) -> None:
+        """Take hold of buffers: at the beginning, and whenever weights or scratch are others."""
+
+    def _join(self, first: StreamLearner[P]) -> None:
+        """Share the scratch of another learner, so that it stays in the processor's cache."""
+        self._scratch = first._scratch
+        self._noise.share_scratch(first._noise)
+        self.bind()
 
     @abstractmethod
     def step(self, t: int) -> None:
@@ -97,13 +125,27 @@ class StreamLearner(ABC, Generic[P]):
         outputs = self._layout.select(outputs, batch.task_id)
         loss = self._objective.losses(outputs, batch).mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._t += 1
         with torch.no_grad():
-            self.step(self._t)
+            self.take_step()
         return Observation(loss.detach(), outputs.detach())
+
+    def take_step(self) -> None:
+        """Move the weights by the rule, once their gradient is there."""
+        self._t += 1
+        self.step(self._t)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Nothing: a rule for streams knows of no tasks."""
+
+    @classmethod
+    def lockstep_obstacle(cls, params: P) -> str | None:
+        """None: every rule can run in lockstep (`clbench.protocols.RunsInLockstep`)."""
+        return None
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[StreamLearner[P]]) -> StreamLearners:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        return StreamLearners(replicas)
 
     @torch.no_grad()
     def predict(self, query: Query) -> Tensor:
@@ -137,6 +179,62 @@ class StreamLearner(ABC, Generic[P]):
             trace.copy_(state["traces"][name])
         self._noise.restore(state["noise"])
         self._net.restore(state["net"])
+
+
+class StreamLearners:
+    """Learners of R seeds in lockstep.
+
+    The gradients of all are taken at once; then each moves its own weights as it does alone, with
+    noise of its own: a rule is a few passes over as many numbers as there are weights, and they are
+    fastest while the weights of one replica, and the scratch of all, are in the cache.
+    """
+
+    def __init__(self, replicas: Sequence[StreamLearner[Any]]) -> None:
+        first = replicas[0]
+        self._replicas = replicas
+        self._parameters = StackedParameters([replica._parameters for replica in replicas])
+        for replica in replicas:
+            replica._join(first)
+        self._net: LockstepNet = type(first._net).in_lockstep(  # type: ignore[attr-defined]
+            [replica._net for replica in replicas]
+        )
+        self._layout, self._objective = first._layout, first._objective
+
+    def observe(self, batches: Sequence[Batch]) -> Sequence[Observation]:
+        """One step of the rule in each replica."""
+        batch = stacked(batches)
+        losses, outputs = self._differentiate(batch)
+        with torch.no_grad():
+            for replica in self._replicas:
+                replica.take_step()
+        return [Observation(*one) for one in zip(losses, outputs, strict=True)]
+
+    def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Take the gradients; the losses ``(R,)`` and competing outputs ``(R, ..., B, n)``."""
+        net, parameters, seen = self._net, self._parameters, []
+
+        def losses(outputs: Tensor) -> Tensor:
+            selected = self._layout.select(outputs, batch.task_id)
+            found = mean_losses(self._objective, selected, batch)
+            seen[:] = [found.detach(), selected.detach()]
+            return found.sum()
+
+        def loss_gradient(outputs: Tensor) -> Tensor:
+            leaf = outputs.detach().requires_grad_()
+            with torch.enable_grad():
+                return torch.autograd.grad(losses(leaf), leaf)[0]
+
+        if isinstance(net, HasLockstepGradients):
+            net.backpropagate(
+                parameters.detached, batch, _TRAINING, loss_gradient, parameters.named_gradients
+            )
+        else:
+            parameters.differentiate(losses(net(parameters.named, batch, _TRAINING)))
+        return seen[0], seen[1]
+
+    def weights(self, task_id: int | None) -> NamedTensors:
+        """Of all replicas, ``(R, ...)`` (`clbench.protocols.HasLockstepWeights`)."""
+        return self._parameters.detached
 
 
 def _refuse_what_has_no_place(learner: str, context: LearnerContext) -> None:

@@ -98,16 +98,17 @@ class Upgd(StreamLearner[UpgdParams]):
     def __init__(self, params: UpgdParams, context: LearnerContext) -> None:
         super().__init__(params, context)
         self._U = self.new_trace("utility")
-        self._c = torch.empty_like(self._p)
-        self._n = torch.empty_like(self._p)
         self._smallest = torch.full((), torch.finfo(self._p.dtype).tiny, device=self._p.device)
-        self._views = [
-            tuple(self._parameters.split(flat)[name] for flat in (self._p, self._g, self._n))
-            for name in self._parameters.named
-        ]  # of each tensor: p, g, n
-        utilities, gates = (self._parameters.split(flat) for flat in (self._U, self._c))
-        self._rows = [(utilities[name], gates[name]) for name in self._parameters.named]
-        self._kernels = [gate for gate in gates.values() if gate.dim() == 4]
+        self.bind()
+
+    def bind(self) -> None:
+        """Take hold of the scratch, and of the views of single tensors."""
+        self._c, self._n = self.scratch("gate"), self.scratch("noise")
+        split, names = self._parameters.split, self._parameters.named
+        p, g, n, U, c = map(split, (self._p, self._g, self._n, self._U, self._c))
+        self._views = [(p[name], g[name], n[name]) for name in names]
+        self._rows = [(U[name], c[name]) for name in names]
+        self._kernels = [gate for gate in c.values() if gate.dim() == 4]
 
     def step(self, t: int) -> None:
         """One step of the rule."""

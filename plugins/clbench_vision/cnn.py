@@ -10,7 +10,7 @@ activation after its convolutions::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
@@ -35,6 +35,7 @@ from .hidden import (
     Winners,
     draw_weights,
 )
+from .lockstep import LockstepCnn
 
 
 class CnnParams(Params):
@@ -125,6 +126,17 @@ class Cnn:
         """Width of a picture after one convolution and its pooling."""
         p = self._params
         return (size + 2 * p.padding - p.kernel_size + 1) // p.pooling
+
+    @classmethod
+    def lockstep_obstacle(cls, params: CnnParams) -> str | None:
+        """Winners and zeros in the weights (`clbench.protocols.RunsInLockstep`)."""
+        names = ("conv_winners", "winners", "conv_weight_density", "weight_density")
+        return next((name for name in names if getattr(params, name)), None)
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[Cnn]) -> LockstepCnn:
+        """Nets of equal parameters, put together (`clbench.protocols.RunsInLockstep`)."""
+        return LockstepCnn(replicas[0]._params, [net._drawings for net in replicas])
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh weights; the zeros among them are drawn anew, and duty cycles start again."""

@@ -13,7 +13,7 @@ activation is ``linear``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
@@ -28,6 +28,7 @@ from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench_sparse.k_winners import KWinners, KWinnersParams
 
 from .hidden import ACTIVATIONS, Activation, Drawings, Fraction, Init, WeightMasks, draw_weights
+from .lockstep import LockstepMlp
 
 
 class MlpParams(Params):
@@ -83,6 +84,18 @@ class Mlp:
         density = params.weight_density
         self._masks = WeightMasks({f"W{i}": density for i in self._layers} if density else {})
         self._drawings = Drawings()
+
+    @classmethod
+    def lockstep_obstacle(cls, params: MlpParams) -> str | None:
+        """Winners and zeros in the weights (`clbench.protocols.RunsInLockstep`)."""
+        if params.winners:
+            return "winners"
+        return "weight_density" if params.weight_density else None
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[Mlp]) -> LockstepMlp:
+        """Nets of equal parameters, put together (`clbench.protocols.RunsInLockstep`)."""
+        return LockstepMlp(replicas[0]._params, [net._drawings for net in replicas])
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh weights; the zeros among them are drawn anew, and duty cycles start again."""

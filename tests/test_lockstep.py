@@ -1,0 +1,435 @@
+"""Cells in lockstep end as they would alone, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import pytest
+import torch
+import toys
+from rich.console import Console
+
+from clbench import lessons, session
+from clbench.checkpoints import Checkpoints
+from clbench.executor import Listener, Progress
+from clbench.groups import Width
+from clbench.matrix import Cell, Group
+from clbench.protocols import Batch, Observation, TaskData
+from clbench.records import Record, Result
+from clbench.registry import Registry
+from clbench.runner import run, run_cell, run_group
+from clbench.store import Store
+from clbench.suite import load
+
+PROGRAM = {"clbench": "0"}
+
+
+def _silent(progress: Progress) -> None:
+    pass
+
+
+class Together:
+    """The simplest program of several learners: one after the other."""
+
+    widths: ClassVar[list[int]] = []
+
+    def __init__(self, learners: Sequence[Any]) -> None:
+        self._learners = learners
+        self.widths.append(len(learners))
+
+    def observe(self, batches: Sequence[Batch]) -> list[Observation]:
+        pairs = zip(self._learners, batches, strict=True)
+        return [learner.observe(batch) for learner, batch in pairs]
+
+
+@pytest.fixture(autouse=True)
+def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Toys run in lockstep; how many each program was made of."""
+    monkeypatch.setattr(toys.Plain, "in_lockstep", Together, raising=False)
+    monkeypatch.setattr(Together, "widths", [])
+    return Together.widths
+
+
+def _group(*seeds: int, **changes: Any) -> tuple[Cell, ...]:
+    return tuple(Cell("toy", "a/b", toys.config(**(changes | {"seed": seed}))) for seed in seeds)
+
+
+def _alone(cell: Cell) -> Record:
+    return run_cell(cell, toys.registry(), _silent)
+
+
+def _results(records: Sequence[Record]) -> list[Result | None]:
+    return [record.result for record in records]
+
+
+@pytest.mark.parametrize(
+    ("regime", "learner"),
+    [
+        ("sequential", "plain"),
+        ("sequential", "generated"),
+        ("cumulative", "plain"),
+        ("independent", "plain"),
+        ("joint", "plain"),
+    ],
+)
+@pytest.mark.parametrize("family", ["echoes", "pictures"])
+def test_cells_of_every_regime_end_as_they_would_alone(
+    regime: str, family: str, learner: str, widths: list[int]
+) -> None:
+    group = _group(1, 2, 3, family=family, learner=learner, regime=regime)
+
+    records = run_group(group, toys.registry(), _silent)
+
+    assert [record.config for record in records] == [cell.config for cell in group]
+    assert set(widths) == {3}
+    assert _results(records) == [_alone(cell).result for cell in group]
+    assert all(record.result for record in records)
+
+
+def test_a_group_of_one_and_seeds_of_their_own_data(widths: list[int]) -> None:
+    group = tuple(
+        Cell("toy", "a/b", toys.config(seed=seed, data_seed=data))
+        for seed, data in ((1, 2), (2, 2), (3, 4))
+    )
+
+    together, (single,) = (
+        run_group(group, toys.registry(), _silent),
+        run_group(group[:1], toys.registry(), _silent),
+    )
+
+    expected = [_alone(cell) for cell in group]
+    assert _results(together) == _results(expected)
+    assert single.result == expected[0].result
+    assert [record.provenance and record.provenance.lockstep for record in (*together, single)] == [
+        *(3, 3, 3),
+        1,
+    ]
+
+
+def test_the_time_of_a_group_is_divided_evenly() -> None:
+    began = time.perf_counter()
+
+    records = run_group(_group(1, 2, 3), toys.registry(), _silent)
+
+    took = time.perf_counter() - began
+    times = [record.timing for record in records if record.timing]
+    assert 0.5 * took < sum(one.total for one in times) <= took
+    assert 0 < sum(one.train for one in times) < sum(one.total for one in times)
+
+
+def test_a_replica_that_diverges_fails_by_itself(
+    monkeypatch: pytest.MonkeyPatch, widths: list[int]
+) -> None:
+    really = toys.Plain.observe
+
+    def observe(self: toys.Plain, batch: Batch) -> Observation:
+        found = really(self, batch)
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.context.model_seed == 2 and self.steps == 27:
+            return Observation(found.loss * torch.inf, found.outputs)
+        return found
+
+    monkeypatch.setattr(toys.Plain, "observe", observe)
+    group = _group(1, 2, 3)
+
+    records = run_group(group, toys.registry(), _silent)
+
+    expected = [_alone(cell) for cell in group]
+    assert [record.status for record in records] == ["ok", "failed", "ok"]
+    assert _results(records) == _results(expected)
+    found, alone = records[1].failure, expected[1].failure
+    assert found is not None
+    assert alone is not None
+    assert (found.type, found.message) == (alone.type, alone.message)
+    assert found.message == "the loss of task 1 is inf between steps 7 and 7"
+    assert widths == [3, 3, 2, 2]  # at each task, and when the one has left
+
+
+def test_the_last_that_has_not_diverged_goes_on_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = toys.Plain.observe
+
+    def observe(self: toys.Plain, batch: Batch) -> Observation:
+        found = really(self, batch)
+        is_lost = self.context.model_seed != 2
+        return Observation(found.loss * torch.nan, found.outputs) if is_lost else found
+
+    monkeypatch.setattr(toys.Plain, "observe", observe)
+    group = _group(1, 2, 3)
+
+    records = run_group(group, toys.registry(), _silent)
+
+    assert [record.status for record in records] == ["failed", "ok", "failed"]
+    assert records[1].result == _alone(group[1]).result
+
+
+def test_an_output_that_is_no_number_fails_its_cell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = toys.Plain.predict
+
+    def predict(self: toys.Plain, query: Any) -> torch.Tensor:
+        outputs = really(self, query)
+        return outputs * torch.nan if self.context.model_seed == 3 else outputs
+
+    monkeypatch.setattr(toys.Plain, "predict", predict)
+
+    records = run_group(_group(1, 2, 3), toys.registry(), _silent)
+
+    assert [record.status for record in records] == ["ok", "ok", "failed"]
+    assert records[2].failure is not None
+    assert records[2].failure.type == "DivergedError"
+
+
+def test_after_any_other_error_all_are_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = toys.Plain.end_task
+
+    def end_task(self: toys.Plain, task_id: int, data: TaskData) -> None:
+        if self.context.model_seed == 2:
+            raise ValueError("on purpose")
+        really(self, task_id, data)
+
+    monkeypatch.setattr(toys.Plain, "end_task", end_task)
+    group = _group(1, 2, 3)
+
+    records = run_group(group, toys.registry(), _silent)
+
+    assert [record.status for record in records] == ["ok", "failed", "ok"]
+    assert _results(records) == [_alone(cell).result for cell in group]
+    assert records[1].failure is not None
+    assert records[1].failure.message == "on purpose"
+    assert [record.provenance and record.provenance.lockstep for record in records] == [1, 1, 1]
+
+
+def test_learners_that_cannot_run_in_lockstep_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(toys.Plain, "in_lockstep")
+    group = _group(1, 2)
+
+    records = run_group(group, toys.registry(), _silent)
+
+    assert _results(records) == [_alone(cell).result for cell in group]
+
+
+def test_where_the_data_is_missing_all_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLBENCH_DATA", str(tmp_path))
+
+    records = run_group(_streams("mlp", tmp_path), Registry.discover(), _silent)
+
+    assert [record.status for record in records] == ["skipped"] * 3
+
+
+# streams, with the nets and learners of clbench's own plugins
+
+STREAM = """\
+suite: stream
+scenario: task-free
+seeds: 0-2
+data_seed: seed
+defaults:
+  training: {iterations: 60, batch_size: 1, learning_rate: 1e-2}
+tasks:
+  mlp:
+    family: input-permuted-stream
+    dataset: mnist
+    num_tasks: 3
+    model: {name: mlp, hidden_sizes: [8], dropout: 0.2}
+  cnn:
+    family: label-permuted-stream
+    dataset: mnist
+    num_tasks: 3
+    model: {name: cnn, channels: [2, 3], kernel_size: 3, hidden_sizes: [6]}
+methods:
+  upgd: {learner: {name: upgd, noise_std: 0.01}}
+"""
+
+
+@pytest.fixture
+def _tiny_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (40, 1, 12, 12), dtype=torch.uint8, generator=drawing)
+
+    def load_tiny(self: Any, split: str) -> Any:
+        from clbench_vision.datasets import Split
+
+        return Split(pictures, torch.arange(40) % 10)
+
+    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.load", load_tiny)
+    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.shape", (1, 12, 12), raising=False)
+
+
+def _streams(task: str, folder: Path) -> tuple[Cell, ...]:
+    path = folder / "stream.yaml"
+    path.write_text(STREAM)
+    suite = load(path, Registry.discover())
+    (row,) = [row for row in suite.rows if row.task == task]
+    return tuple(Cell(suite.name, row.key, config) for config in row.cells)
+
+
+def _assert_close(found: Result | None, expected: Result | None) -> None:
+    """Equal to rounding, in 32 bits after a few hundred steps."""
+    assert found is not None
+    assert expected is not None
+    _assert_values_close(found.model_dump(), expected.model_dump())
+
+
+def _assert_values_close(found: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            _assert_values_close(found[key], value)
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            _assert_values_close(one, other)
+    else:
+        is_number = isinstance(expected, float)
+        assert found == (pytest.approx(expected, rel=1e-3, abs=1e-4) if is_number else expected)
+
+
+@pytest.mark.usefixtures("_tiny_pictures")
+@pytest.mark.parametrize("task", ["mlp", "cnn"])
+def test_records_of_streams_are_those_of_cells_alone_to_rounding(task: str, tmp_path: Path) -> None:
+    cells, registry = _streams(task, tmp_path), Registry.discover()
+
+    records = run_group(cells, registry, _silent)
+
+    for cell, record in zip(cells, records, strict=True):
+        assert record.failure is None
+        assert record.provenance is not None
+        assert record.provenance.lockstep == 3
+        assert record.result is not None
+        assert "inactive_units" in record.result.statistics
+        _assert_close(record.result, run(cell.config, registry, _silent)[0])
+
+
+class _Here:
+    """An executor that runs groups in this process."""
+
+    num_workers = 1
+
+    def execute(
+        self, groups: Sequence[Group], listener: Listener, should_stop: Callable[[], bool]
+    ) -> None:
+        for group in groups:
+            for cell in group:
+                listener.started(cell)
+            records = run_group(group, Registry.discover(), _silent)
+            for cell, record in zip(group, records, strict=True):
+                listener.finished(cell, record)
+
+
+@pytest.mark.usefixtures("_tiny_pictures")
+def test_a_suite_gives_the_same_records_with_lockstep_and_without(tmp_path: Path) -> None:
+    _streams("mlp", tmp_path)
+    suite, engine = load(tmp_path / "stream.yaml", Registry.discover()), cast(Any, _Here())
+    found: dict[Width, dict[str, Record]] = {}
+
+    widths: tuple[Width, ...] = (1, 3, "auto")
+    for width in widths:
+        plan = session.plan(suite, ("*",), None, 1.0, tmp_path / str(width), force=False)
+        console = Console(file=io.StringIO())
+        assert session.execute(plan, engine, console, True, Registry.discover(), width)
+        records, _ = Store(tmp_path / str(width)).scan()
+        found[width] = {record.id: record for record in records}
+
+    assert len(found[1]) == 6
+    for record_id, record in found[1].items():
+        others = [found[width][record_id] for width in widths]
+        assert [one.provenance and one.provenance.lockstep for one in others] == [1, 3, 3]
+        _assert_close(found[3][record_id].result, record.result)
+        assert found["auto"][record_id].result == found[3][record_id].result
+
+
+# checkpoints
+
+
+class CutOff(BaseException):
+    """As a kill would: nobody catches it."""
+
+
+def _until(done: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.done >= done:
+            raise CutOff
+
+    return report
+
+
+class _EveryFifth(Checkpoints):
+    asked = 0
+
+    @property
+    def is_due(self) -> bool:
+        self.asked += 1
+        return self.asked % 5 == 0
+
+
+def _checkpoints(cells: Sequence[Cell], folder: Path) -> list[Checkpoints]:
+    return [_EveryFifth(cell.config.id, PROGRAM, folder=folder) for cell in cells]
+
+
+@pytest.fixture
+def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_tiny_pictures", "_report_at_every_step")
+@pytest.mark.parametrize("task", ["mlp", "cnn"])
+def test_streams_that_are_cut_off_go_on_in_lockstep_bit_for_bit(task: str, tmp_path: Path) -> None:
+    cells, registry = _streams(task, tmp_path), Registry.discover()
+    whole = run_group(cells, registry, _silent)
+
+    for done in (7, 66, 66, 179):
+        with pytest.raises(CutOff):
+            run_group(cells, registry, _until(done), _checkpoints(cells, tmp_path))
+    records = run_group(cells, registry, _silent, _checkpoints(cells, tmp_path))
+
+    assert [record.provenance and record.provenance.lockstep for record in records] == [3] * 3
+    assert _results(records) == _results(whole)
+
+
+@pytest.mark.usefixtures("_tiny_pictures", "_report_at_every_step")
+def test_checkpoints_made_in_lockstep_serve_cells_alone_and_the_other_way_round(
+    tmp_path: Path,
+) -> None:
+    cells, registry = _streams("cnn", tmp_path), Registry.discover()
+    expected = [run(cell.config, registry, _silent)[0] for cell in cells]
+
+    with pytest.raises(CutOff):
+        run_group(cells, registry, _until(70), _checkpoints(cells, tmp_path))
+    for cell in cells:
+        (kept,) = _checkpoints([cell], tmp_path)
+        with pytest.raises(CutOff):
+            run(cell.config, registry, _until(130), kept)
+    records = run_group(cells, registry, _silent, _checkpoints(cells, tmp_path))
+
+    assert [record.provenance and record.provenance.lockstep for record in records] == [3] * 3
+    for record, result in zip(records, expected, strict=True):
+        _assert_close(record.result, result)
+
+
+@pytest.mark.usefixtures("_report_at_every_step")
+def test_only_cells_that_are_equally_far_run_in_lockstep(tmp_path: Path, widths: list[int]) -> None:
+    group = _group(1, 2, 3)
+    with pytest.raises(CutOff):
+        run_cell(group[1], toys.registry(), _until(33), _checkpoints(group, tmp_path)[1])
+
+    records = run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
+
+    assert set(widths) == {2}
+    assert [record.provenance and record.provenance.lockstep for record in records] == [2, 1, 2]
+    assert _results(records) == [_alone(cell).result for cell in group]
+
+
+def test_errors_at_building_fall_on_each_cell() -> None:
+    group = _group(1, 2, learner="nobody")
+
+    records = run_group(group, toys.registry(), _silent)
+
+    assert [record.failure and record.failure.type for record in records] == [
+        "UnknownNameError",
+        "UnknownNameError",
+    ]
