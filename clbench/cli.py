@@ -342,7 +342,7 @@ def show(
     path = Path(what)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         suite = _load(path, registry)
-        plan = session.plan(suite, ("*",), None, 1.0, Path("results"), force=True)
+        plan = _plan(suite, None, None, "1", Path("results"))
         out.print(session.describe(plan))
     else:
         out.print(listing.describe(registry, what))

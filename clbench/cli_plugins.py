@@ -66,5 +66,5 @@ def new_plugin(
 
     project = scaffold.new_project(name, kind, into, registry())
     typer.echo(f"wrote {project}; next:")
-    typer.echo(f"  pip install --editable {project}")
+    typer.echo(f"  pip install --editable '{project}[dev]'")
     typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")

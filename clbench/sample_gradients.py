@@ -102,11 +102,15 @@ class WeightConsolidation:
         """`num_samples` training samples, from a freshly shuffled sweep."""
         return self.data.batches(num_samples)
 
+    def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
+        """The competing outputs at any parameters, ``(W, B, n)`` or ``(B, n)``; differentiable."""
+        outputs = self.learner.net(params, batch, self.forward)
+        return self.learner.layout.select(outputs, batch.task_id)
+
     @torch.no_grad()
     def predicted(self, batch: Batch) -> Batch:
         """The batch with the targets that the outputs stand for."""
-        outputs = self.learner.net(self.params, batch, self.forward)
-        outputs = self.learner.layout.select(outputs, batch.task_id)
+        outputs = self.outputs(self.params, batch)
         return replace(batch, targets=self.learner.objective.predictions(outputs))
 
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:

@@ -202,9 +202,10 @@ def _execute(
     with progress.listener(console, sum(map(len, todo))) as display:
         keeper = _Keeper(plan.store, display)
         engine.execute(todo, keeper, lambda: fail_fast and bool(keeper.failed))
-    if keeper.failed:
-        rows = ", ".join(f"{cell.row} seed {cell.config.seed}" for cell in keeper.failed)
-        console.print(Text(f"failed: {rows}", style="red"), soft_wrap=True)
+    for cell in keeper.failed:
+        record = plan.store.path(cell.config.id)
+        what = f"failed: {cell.row} seed {cell.config.seed} ({record} says more)"
+        console.print(Text(what, style="red"), soft_wrap=True)
     for note, count in keeper.notes.items():
         where = f" ({count} cells)" if count > 1 else ""
         console.print(Text(f"note: {note}{where}", style="yellow"), soft_wrap=True)

@@ -88,7 +88,7 @@ def as_query(batch: Batch) -> Query:
     return Query(inputs=batch.inputs, task_id=batch.task_id, window=batch.window)
 
 
-def first_run(suite: Path, only: str) -> CellRun:
+def first_run(suite: Path | str, only: str) -> CellRun:
     """The first cell of a row of a suite, its data made: `learner`, `net` and `stream` are ready.
 
     Args:
@@ -96,7 +96,8 @@ def first_run(suite: Path, only: str) -> CellRun:
         only: The row, as ``clbench run --only`` has it.
     """
     registry = Registry.discover()
-    run = CellRun(expand(load(suite, registry), [only])[0].config, registry, lambda progress: None)
+    cell = expand(load(Path(suite), registry), [only])[0]
+    run = CellRun(cell.config, registry, lambda progress: None)
     run.prepare()
     return run
 
@@ -323,6 +324,11 @@ class Consolidated:
     def predicted(self, batch: Batch) -> Batch:
         """The batch itself."""
         return batch
+
+    def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
+        """The sum of all parameters for each sample, ``(B, 1)``."""
+        total = torch.stack([tensor.sum() for tensor in params.values()]).sum()
+        return total.expand(len(batch.inputs), 1)
 
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Ones, once for each sample."""

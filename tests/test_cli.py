@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,6 +207,8 @@ def test_a_failing_cell_is_recorded_the_others_go_on_and_the_exit_code_says_so(
     assert "permuted/diverging seed 0: failed: the loss of task" in done.stderr
     assert "permuted/online-ewc seed 0: ok in" in done.stderr
     assert "failed: DivergedError" in done.stdout
+    (path,) = re.findall(r"failed: permuted/diverging seed 0 \((\S+) says more\)", done.stderr)
+    assert "DivergedError" in (tiny.parent / path).read_text()
     assert "1 of 2 cells have a record already" in again.stderr  # the failed one is tried again
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import toys
 from torch import Tensor
 
 from clbench.protocols import Batch, Context, SequenceSpec
-from clbench.sample_gradients import squared_gradients
+from clbench.sample_gradients import WeightConsolidation, squared_gradients
 from clbench.scenario import OutputLayout, Scenario
 from clbench_copytask.elman import Elman
 from clbench_copytask.lstm import Lstm
@@ -96,3 +97,19 @@ def test_the_heads_of_other_tasks_have_none() -> None:
 
     assert squares["W_out"][:3].abs().max() == 0
     assert squares["W_out"][3:].min() > 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_outputs_at_the_end_of_a_task_are_its_own_and_have_gradients(case: str) -> None:
+    net, batch = CASES[case]
+    initial: Mapping[str, Tensor] = net.initial(torch.Generator().manual_seed(1))
+    params = {name: tensor.double().requires_grad_() for name, tensor in initial.items()}
+    learner: Any = SimpleNamespace(net=net, layout=LAYOUT)
+    consolidation = WeightConsolidation(params, cast(Any, None), learner, Context())
+
+    outputs = consolidation.outputs(params, batch)
+    outputs.square().sum().backward()
+
+    assert torch.equal(outputs, LAYOUT.select(net(params, batch, Context()), batch.task_id))
+    assert outputs.shape[-1] == 3
+    assert all(tensor.grad is not None for tensor in params.values())

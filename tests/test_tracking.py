@@ -13,7 +13,7 @@ import pytest
 import toys
 from pydantic import Field
 
-from clbench import cell_run, runner
+from clbench import lessons, runner
 from clbench.checkpoints import Checkpoints
 from clbench.config import Choice, Sgd, Training
 from clbench.engines import trackers
@@ -143,7 +143,7 @@ def test_a_tracker_is_told_of_every_point_and_every_row_in_order(registry: Regis
 def test_what_is_learnt_is_told_while_it_is_learnt(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell_run, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
     seen: list[tuple[int, int]] = []
 
     def report(progress: Progress) -> None:
@@ -211,7 +211,7 @@ class _EveryFifth(Checkpoints):
 def test_a_cell_that_goes_on_tells_what_comes_after_its_checkpoint(
     cut: int, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell_run, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
     cell = Cell("toy", "a/plain", toys.config(), (_choice(),))
     runner.run_cell(cell, registry, _nothing)
     whole = Diary.all.pop()

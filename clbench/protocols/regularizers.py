@@ -30,6 +30,12 @@ class Consolidation(Protocol):
     def predicted(self, batch: Batch) -> Batch:
         """The batch with the targets that the learner would predict in place of the true ones."""
 
+    def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
+        """The competing outputs at any parameters, ``(W, B, n)`` or ``(B, n)``; differentiable.
+
+        With the task's own context (masks, say), outside training.
+        """
+
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Per parameter, the sum over samples of the squared gradient of a sample's task loss.
 
