@@ -226,6 +226,11 @@ def test_a_damaged_record_is_named_and_not_silently_overwritten(tiny: Path) -> N
     assert forced.returncode == 0
 
 
+def _heed_interrupts() -> None:
+    """As in a terminal, also where the tests run in the background, which ignores interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
     tmp_path: Path,
 ) -> None:
@@ -240,6 +245,7 @@ def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
     records = tmp_path / "results" / "records"
     deadline = time.monotonic() + 60
