@@ -32,7 +32,8 @@ _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not compar
 
 def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> RenderableType:
     """For a terminal of `width` columns."""
-    by_itself = columns.wide(table) if width >= WIDE else columns.narrow(table)
+    is_narrow = width < WIDE and view.columns is None
+    by_itself = columns.narrow(table) if is_narrow else columns.wide(table)
     shown_columns = by_itself if view.columns is None else view.columns
     parts: list[RenderableType] = [Text(title(table), style="bold")]
     for section in table.sections:
@@ -57,7 +58,7 @@ def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> Renderable
         excluded = [line for line in section.lines if line not in shown]
         for line in excluded:
             parts.append(Text(f"{line.label}: {line.status}", style="dim"))
-    parts += [Text(""), *(Text(note, style="dim") for note in notes(table, view))]
+    parts += [Text(""), *(Text(note, style="dim") for note in notes(table, view, is_narrow))]
     return Group(*parts)
 
 
@@ -86,8 +87,14 @@ def title(table: ResultsTable) -> str:
     return f"{table.title}: {percent(table.budget)} budget, a quick look"
 
 
-def notes(table: ResultsTable, view: View = DEFAULT) -> list[str]:
-    """What a reader must know of the columns and the verdicts."""
+def notes(table: ResultsTable, view: View = DEFAULT, is_narrow: bool = False) -> list[str]:
+    """What a reader must know of the columns and the verdicts.
+
+    Args:
+        table: What is shown.
+        view: How.
+        is_narrow: Whether intervals and further metrics are left out for want of room.
+    """
     unit = f" in {table.unit}" if table.unit else ""
     meaning = f"during: mean score{unit} right after learning each task; final: after learning all."
     if table.is_stream:
@@ -95,7 +102,10 @@ def notes(table: ResultsTable, view: View = DEFAULT) -> list[str]:
             f"online: mean score{unit} of the predictions before each update; plasticity: mean "
             "part of the loss that an update takes away; forgetting: first two tasks less last two."
         )
-    found = [f"{meaning} ± is the half-width of the 95 % confidence interval over n seeds."]
+    interval = "± is the half-width of the 95 % confidence interval over n seeds."
+    if is_narrow:
+        interval = f"A terminal of {WIDE} columns shows intervals and further metrics."
+    found = [f"{meaning} {interval}"]
     if table.budget < 1:
         found.append(
             f"Made with {percent(table.budget)} of the training steps: not comparable with "

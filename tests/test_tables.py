@@ -194,6 +194,8 @@ def test_the_terminal_table_fits_its_width_and_has_every_row(
     for word in ("Plain 100 %", "Other", "90.00", "99.50 / ~93.00", "below", "timed-out"):
         assert word in text
     assert ("±2.48" in text) is (width == 200)
+    assert ("± is the half-width" in text) is (width == 200)
+    assert ("A terminal of 150 columns shows" in text) is (width == 80)
     assert "excluded: undefined there" in text
 
 
