@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -30,3 +31,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["CLBENCH_CACHE"]
     else:
         os.environ["CLBENCH_CACHE"] = before
+
+
+@pytest.fixture
+def tiny_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MNIST is forty pictures of 12 x 12."""
+    drawing = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (40, 1, 12, 12), dtype=torch.uint8, generator=drawing)
+
+    def load_tiny(self: Any, split: str) -> Any:
+        from clbench_vision.datasets import Split
+
+        return Split(pictures, torch.arange(40) % 10)
+
+    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.load", load_tiny)
+    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.shape", (1, 12, 12), raising=False)

@@ -62,6 +62,21 @@ methods:
 """)
 
 
+LONG = """\
+suite: long
+scenario: task-il
+seeds: [0]
+defaults:
+  model: {name: elman, hidden_size: 32}
+  training: {iterations: 1500, batch_size: 32, learning_rate: 1e-2}
+tasks:
+  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 500, num_test: 50, num_validation: 1}
+methods:
+  si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
+"""
+"""Some seconds of training, for what is done to a run meanwhile."""
+
+
 def load(folder: Path, text: str) -> Suite:
     """The suite of this text, in the file toy.yaml of a folder."""
     path = folder / "toy.yaml"

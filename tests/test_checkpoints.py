@@ -15,7 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
+import suite_files
 import torch
+from cuts import CutOff, EveryFifth
 
 from clbench import checkpoints, lessons, runner
 from clbench.checkpoints import Checkpoints
@@ -29,10 +31,6 @@ from clbench.suite import Row, load
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = {"clbench": "0"}
-
-
-class CutOff(BaseException):
-    """As a kill would: nobody catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +60,8 @@ def _with_cuts(config: CellConfig, registry: Registry, folder: Path, cuts: list[
     return result
 
 
-class _EveryFifth(Checkpoints):
-    """Due at every fifth question, so at another distance from each cut."""
-
-    asked = 0
-
-    @property
-    def is_due(self) -> bool:
-        self.asked += 1
-        return self.asked % 5 == 0
-
-
 def _checkpoints(config: CellConfig, folder: Path) -> Checkpoints:
-    return _EveryFifth(config.id, PROGRAM, folder=folder)
+    return EveryFifth(config.id, PROGRAM, folder=folder)
 
 
 def _smoke(registry: Registry) -> dict[str, Row]:
@@ -141,19 +128,8 @@ def _rows(text: str, registry: Registry, folder: Path) -> list[Row]:
 
 
 @pytest.mark.parametrize("text", [STREAM, PICTURES], ids=["streams", "pictures"])
-def test_streams_and_pictures_survive_cuts(
-    text: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawing = torch.Generator().manual_seed(0)
-    pictures = torch.randint(256, (40, 1, 12, 12), dtype=torch.uint8, generator=drawing)
-
-    def load_tiny(self: Any, split: str) -> Any:
-        from clbench_vision.datasets import Split
-
-        return Split(pictures, torch.arange(40) % 10)
-
-    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.load", load_tiny)
-    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.shape", (1, 12, 12), raising=False)
+@pytest.mark.usefixtures("tiny_pictures")
+def test_streams_and_pictures_survive_cuts(text: str, registry: Registry, tmp_path: Path) -> None:
     for row in _rows(text, registry, tmp_path):
         config = row.cells[0]
         whole, _ = run(config, registry, lambda progress: None)
@@ -272,19 +248,6 @@ def test_the_cache_is_where_the_variable_says_and_forgetting_is_thorough(
 
 # the command line
 
-LONG = """\
-suite: long
-scenario: task-il
-seeds: [0]
-defaults:
-  model: {name: elman, hidden_size: 32}
-  training: {iterations: 1500, batch_size: 32, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 500, num_test: 50, num_validation: 1}
-methods:
-  si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
-"""
-
 
 def _mark(cache: Path) -> list[int]:
     """Changes with every checkpoint."""
@@ -321,7 +284,7 @@ def _kill_after_a_checkpoint(
 
 def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> None:
     suite = tmp_path / "long.yaml"
-    suite.write_text(LONG)
+    suite.write_text(suite_files.LONG)
     command = [str(Path(sys.executable).with_name("clbench")), "run", str(suite)]
     command += ["--checkpoint-seconds", "0.2", "--results"]
     environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}

@@ -246,20 +246,6 @@ methods:
 """
 
 
-@pytest.fixture
-def _tiny_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawing = torch.Generator().manual_seed(0)
-    pictures = torch.randint(256, (40, 1, 12, 12), dtype=torch.uint8, generator=drawing)
-
-    def load_tiny(self: Any, split: str) -> Any:
-        from clbench_vision.datasets import Split
-
-        return Split(pictures, torch.arange(40) % 10)
-
-    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.load", load_tiny)
-    monkeypatch.setattr("clbench_vision.datasets.IdxDataset.shape", (1, 12, 12), raising=False)
-
-
 def _streams(task: str, folder: Path) -> tuple[Cell, ...]:
     path = folder / "stream.yaml"
     path.write_text(STREAM)
@@ -289,7 +275,7 @@ def _assert_values_close(found: Any, expected: Any) -> None:
         assert found == (pytest.approx(expected, rel=1e-3, abs=1e-4) if is_number else expected)
 
 
-@pytest.mark.usefixtures("_tiny_pictures")
+@pytest.mark.usefixtures("tiny_pictures")
 @pytest.mark.parametrize("task", ["mlp", "cnn"])
 def test_records_of_streams_are_those_of_cells_alone_to_rounding(task: str, tmp_path: Path) -> None:
     cells, registry = _streams(task, tmp_path), Registry.discover()
@@ -321,7 +307,7 @@ class _Here:
                 listener.finished(cell, record)
 
 
-@pytest.mark.usefixtures("_tiny_pictures")
+@pytest.mark.usefixtures("tiny_pictures")
 def test_a_suite_gives_the_same_records_with_lockstep_and_without(tmp_path: Path) -> None:
     _streams("mlp", tmp_path)
     suite, engine = load(tmp_path / "stream.yaml", Registry.discover()), cast(Any, _Here())
@@ -376,7 +362,7 @@ def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
 
 
-@pytest.mark.usefixtures("_tiny_pictures", "_report_at_every_step")
+@pytest.mark.usefixtures("tiny_pictures", "_report_at_every_step")
 @pytest.mark.parametrize("task", ["mlp", "cnn"])
 def test_streams_that_are_cut_off_go_on_in_lockstep_bit_for_bit(task: str, tmp_path: Path) -> None:
     cells, registry = _streams(task, tmp_path), Registry.discover()
@@ -391,7 +377,7 @@ def test_streams_that_are_cut_off_go_on_in_lockstep_bit_for_bit(task: str, tmp_p
     assert _results(records) == _results(whole)
 
 
-@pytest.mark.usefixtures("_tiny_pictures", "_report_at_every_step")
+@pytest.mark.usefixtures("tiny_pictures", "_report_at_every_step")
 def test_checkpoints_made_in_lockstep_serve_cells_alone_and_the_other_way_round(
     tmp_path: Path,
 ) -> None:

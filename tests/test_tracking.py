@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import toys
+from cuts import CutOff, EveryFifth
 from pydantic import Field
 
 from clbench import lessons, runner
@@ -25,7 +25,6 @@ from clbench.params import Params
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.scenario import Scenario
-from clbench.store import Store
 from clbench.tracking import Evaluation, Point, Start, Tracking
 
 CLBENCH = str(Path(sys.executable).with_name("clbench"))
@@ -194,19 +193,6 @@ def test_of_a_cell_that_has_no_data_nothing_is_told(registry: Registry) -> None:
     assert Diary.all[0].order == ["constructor"]
 
 
-class _CutOff(BaseException):
-    """As a kill would: nobody catches it."""
-
-
-class _EveryFifth(Checkpoints):
-    asked = 0
-
-    @property
-    def is_due(self) -> bool:
-        self.asked += 1
-        return self.asked % 5 == 0
-
-
 @pytest.mark.parametrize("cut", [3, 18, 20, 21, 37, 59])
 def test_a_cell_that_goes_on_tells_what_comes_after_its_checkpoint(
     cut: int, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -218,12 +204,12 @@ def test_a_cell_that_goes_on_tells_what_comes_after_its_checkpoint(
 
     def report(progress: Progress) -> None:
         if progress.done >= cut:
-            raise _CutOff
+            raise CutOff
 
     def checkpoints() -> Checkpoints:
-        return _EveryFifth(cell.config.id, {}, folder=tmp_path)
+        return EveryFifth(cell.config.id, {}, folder=tmp_path)
 
-    with pytest.raises(_CutOff):
+    with pytest.raises(CutOff):
         runner.run_cell(cell, registry, report, checkpoints())
     runner.run_cell(cell, registry, _nothing, checkpoints())
 
@@ -360,92 +346,3 @@ def test_a_tracker_that_does_not_fit_is_told_before_anything_runs(
         trackers(registry, texts)
 
     assert str(caught.value) == message
-
-
-SUITE = """\
-suite: tiny
-scenario: task-il
-seeds: [0, 1]
-defaults:
-  model: {name: elman, hidden_size: 8}
-  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 64, num_test: 20, num_validation: 1}
-methods:
-  si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
-"""
-
-
-def _clbench(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CLBENCH, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
-
-
-def _records(folder: Path) -> dict[str, tuple[Any, Any]]:
-    records, errors = Store(folder).scan()
-    assert errors == ()
-    return {
-        record.id: (record.result, record.provenance and record.provenance.notes)
-        for record in records
-    }
-
-
-def test_tracking_changes_nothing_of_the_records_and_a_failure_of_it_is_noticed(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "tiny.yaml").write_text(SUITE)
-    (tmp_path / "broken-runs").mkdir()
-    (tmp_path / "broken-runs" / "tiny").write_text("")  # where the folder of the suite would be
-    run = ("run", "tiny.yaml", "--jobs", "2")
-    alone = _clbench(tmp_path, *run, "--results", "alone")
-    tracked = _clbench(tmp_path, *run, "--results", "tracked", "--track", "tensorboard")
-    again = _clbench(tmp_path, *run, "--results", "alone", "--track", "tensorboard")
-    broken = _clbench(
-        tmp_path, *run, "--results", "broken", "--track", "tensorboard:folder=broken-runs"
-    )
-
-    assert [done.returncode for done in (alone, tracked, again, broken)] == [0, 0, 0, 0]
-    assert "2 of 2 cells have a record already" in again.stderr  # it is no other question
-    expected = _records(tmp_path / "alone")
-    assert _records(tmp_path / "tracked") == expected
-    assert len(list((tmp_path / "runs").rglob("events.out.*"))) == 2
-    note = "tracker 'tensorboard' failed in 'started' and was told no more ("
-    assert f"note: {note}" in broken.stderr
-    for name, (result, notes) in _records(tmp_path / "broken").items():
-        assert result == expected[name][0]
-        assert notes[0].startswith(note)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", [("slurm", "-x", "cluster=local"), ("ray",)])
-def test_trackers_work_with_every_executor(engine: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(SUITE)
-
-    done = _clbench(tmp_path, "run", "tiny.yaml", "--track", "tensorboard", "--executor", *engine)
-
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "runs").rglob("events.out.*"))) == 2
-    assert [notes for _, notes in _records(tmp_path / "results").values()] == [(), ()]
-
-
-def test_what_is_not_installed_is_told_with_its_command_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-
-    with pytest.raises(ClbenchError) as caught:
-        trackers(Registry.discover(), ["tensorboard"])
-
-    assert str(caught.value) == (
-        "tracker 'tensorboard' needs tensorboard: pip install 'clbench[tensorboard]'"
-    )
-
-
-def test_a_command_that_tracks_nothing_imports_no_tracker() -> None:
-    code = (
-        "import sys; import clbench_tensorboard, clbench_tensorboard.tracker;"
-        "sys.exit(bool({'torch', 'tensorboard'} & set(sys.modules)))"
-    )
-
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import suite_files
 import toys
 import yaml
 
@@ -191,24 +192,11 @@ def test_a_folder_that_is_none_is_told_beforehand(tmp_path: Path) -> None:
 
 # really killed
 
-LONG = """\
-suite: long
-scenario: task-il
-seeds: [0]
-defaults:
-  model: {name: elman, hidden_size: 32}
-  training: {iterations: 1500, batch_size: 32, learning_rate: 1e-2}
-tasks:
-  permuted: {family: permuted-copy, num_tasks: 2, input_length: 3, num_train: 500, num_test: 50, num_validation: 1}
-methods:
-  si: {learner: fine-tuning, regularizers: {si: {si_lambda: 0.1}}}
-"""
-
 
 def test_a_cell_that_is_killed_leaves_one_whole_run_and_the_record_of_one_left_alone(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "long.yaml").write_text(LONG)
+    (tmp_path / "long.yaml").write_text(suite_files.LONG)
     command = [CLBENCH, "run", "long.yaml", "--checkpoint-seconds", "0.2"]
     track = ["--track", "tensorboard"]
     environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
