@@ -37,6 +37,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"listing", "scaffold", "completion", "report", "pytest_plugin", "terminal"},
     {"cli_analysis", "cli_plugins"},
     {"cli"},
+    {"__main__"},
 ]
 """Stage by stage; the order is that of the design's one direction."""
 

@@ -414,3 +414,11 @@ def test_the_process_ends_without_looking_for_cycles(monkeypatch: pytest.MonkeyP
 
     assert ended.value.code == 2
     assert frozen == [True]
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "clbench", "--version"]
+
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout == clbench("--version", cwd=tmp_path).stdout
