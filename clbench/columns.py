@@ -244,13 +244,18 @@ def _published_number(table: ResultsTable, what: str) -> Column:
 
 
 def _mean(found: Aggregate | None, decimals: int) -> str:
-    return "–" if found is None else f"{found.mean:.{decimals}f}"
+    return "–" if found is None else _fixed(found.mean, decimals)
 
 
 def _interval(found: Aggregate | None, decimals: int) -> str:
     if found is None or found.high is None:
         return _mean(found, decimals)
-    return f"{found.mean:.{decimals}f} ±{found.high - found.mean:.{decimals}f}"
+    return f"{_fixed(found.mean, decimals)} ±{found.high - found.mean:.{decimals}f}"
+
+
+def _fixed(value: float, decimals: int) -> str:
+    """With so many decimals, and without a sign where they are all 0."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def _published(line: Line, table: ResultsTable) -> str:

@@ -121,11 +121,13 @@ def notes(table: ResultsTable, view: View = DEFAULT, is_narrow: bool = False) ->
 
 
 def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:
-    """One table per heading, with the notes under them."""
+    """One table per heading that has rows, with the notes under them."""
     texts = [f"Budget: {percent(table.budget)} of the published one."] if table.budget < 1 else []
     shown = columns.written(table) if view.columns is None else view.columns
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
+        if not lines:
+            continue
 
         def cell(line: Line, column: Column) -> str:
             text = column.text(line).replace("|", "\\|")
@@ -150,7 +152,7 @@ def _alignment(shown: Sequence[Column]) -> list[str]:
 
 
 def to_latex(table: ResultsTable, view: View = DEFAULT) -> str:
-    """Tables for LaTeX's booktabs package, one per heading."""
+    """Tables for LaTeX's booktabs package, one per heading that has rows."""
     texts = [f"% {title(table)}"] + ([] if view.best is None else [f"% {BEST}"])
     shown = columns.written(table) if view.columns is None else view.columns
 
@@ -160,6 +162,8 @@ def to_latex(table: ResultsTable, view: View = DEFAULT) -> str:
 
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
+        if not lines:
+            continue
         headings = [section.heading, *(column.heading for column in shown)]
         texts.append(
             tabulate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ import records
 import suite_files
 from rich.console import Console
 
-from clbench import gate, published, render, tables
+from clbench import columns, gate, published, render, tables
 from clbench.errors import ClbenchError, FileError
 from clbench.metrics import Aggregate
 from clbench.published import Entry, Number
@@ -230,6 +231,29 @@ def test_markdown_is_fit_to_paste(suite: Suite, store: Store, ledger: published.
         "below",
     ]
     assert cells[3][:5] == ["Other", "99.00", "90.00", "1", ""]
+
+
+def test_a_heading_whose_rows_are_all_excluded_is_left_out_of_written_tables(
+    suite: Suite, store: Store
+) -> None:
+    of_other = [row for row in suite.rows if row.method == "other"]
+
+    table = tables.collect(suite, store, None, rows=of_other)
+
+    assert [section.heading for section in table.sections] == ["Task A", "Task B"]
+    for text in (render.to_markdown(table), render.to_latex(table)):
+        assert "Task A" in text
+        assert "Task B" not in text
+
+
+def test_a_number_that_rounds_to_0_has_no_sign(suite: Suite, store: Store) -> None:
+    table = tables.collect(suite, store, None)
+    (forgetting,) = columns.choose(table, ["forgetting"])
+    summaries = {"forgetting": Aggregate(-0.001, -0.003, 0.001, 3)}
+
+    text = forgetting.text(replace(table.sections[0].lines[0], summaries=summaries))
+
+    assert text == "0.00 ±0.00"
 
 
 def test_latex_is_escaped(suite: Suite, store: Store, ledger: published.Ledger) -> None:
