@@ -19,7 +19,7 @@ app = typer.Typer()
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", help="Metric to compare (during, final, online); repeatable."),
+    typer.Option("--metric", help="Metric to compare, such as final_accuracy; repeatable."),
 ]
 Margin = Annotated[
     float | None,

@@ -282,7 +282,7 @@ def to_rich(findings: Sequence[Finding], first: str, second: str) -> RenderableT
         style = "" if finding.verdict[1:8] != " better" else "cyan"
         grid.add_row(
             finding.row,
-            finding.metric,
+            finding.metric.removesuffix("_accuracy"),
             str(finding.n),
             _number(finding.first),
             _number(finding.second),

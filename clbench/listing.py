@@ -100,10 +100,14 @@ def _described(found: Registered) -> RenderableType:
     for heading in ("parameter", "type", "default", "meaning"):
         grid.add_column(heading, header_style="bold", overflow="fold")
     for name, field in fields.items():
-        default = "required" if field.is_required() else str(field.default)
-        meaning = " ".join((field.description or "").split())
+        default = "required" if field.is_required() else _as_in_suites(field.default)
+        meaning = " ".join((field.description or "").replace("``", "").split())
         grid.add_row(name, _type(field.annotation), default, meaning)
     return Group(*lines, Text(""), grid, Text(""))
+
+
+def _as_in_suites(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}

@@ -248,6 +248,8 @@ def describe(plan: Plan) -> RenderableType:
         f"suite '{plan.suite.name}': {len(plan.cells)} cells, {len(todo)} to run, "
         f"{total:,} training steps in all"
     )
+    if any(matrix.training_steps(cell.config) is None for cell in plan.cells):
+        summary += ", without those at '?'"
     if plan.budget < 1:
         summary += f", at {100 * plan.budget:g} % of the full budget"
     return Group(grid, Text(""), Text(summary))

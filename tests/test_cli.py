@@ -315,12 +315,17 @@ def test_listing_imports_nothing_heavy() -> None:
 
 def test_names_and_suites_can_be_shown(tiny: Path) -> None:
     name = clbench("show", "online-ewc", cwd=tiny.parent, COLUMNS="200")
+    variant = clbench("show", "chunked-hypernetwork", cwd=tiny.parent, COLUMNS="200")
     suite = clbench("show", tiny, cwd=tiny.parent)
+    toy = clbench("show", ROOT / "suites/toy_regression.yaml", cwd=tiny.parent)
 
     assert "ewc_lambda number required Strength of the penalty." in " ".join(name.stdout.split())
     assert "fisher_samples whole number or all all" in " ".join(name.stdout.split())
     assert "source: Schwarz et al. 2018 (arXiv:1805.06370)" in name.stdout
-    assert "suite 'tiny': 4 cells, 4 to run, 80 training steps in all" in suite.stdout
+    assert "look_ahead true or false false Whether" in " ".join(variant.stdout.split())
+    assert "`" not in variant.stdout
+    assert "suite 'tiny': 4 cells, 4 to run, 80 training steps in all\n" in suite.stdout
+    assert "0 training steps in all, without those at '?'" in " ".join(toy.stdout.split())
 
 
 def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> None:

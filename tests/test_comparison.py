@@ -274,7 +274,7 @@ def test_a_person_reads_what_was_tested_and_what_could_not_be() -> None:
 
     lines = console.export_text().splitlines()
     assert lines[1].split() == [
-        "a", "final_accuracy", "1", "90", "80", "10", "–", "–", "no", "test:", "1", "pair",
+        "a", "final", "1", "90", "80", "10", "–", "–", "no", "test:", "1", "pair",
     ]  # fmt: skip
     assert lines[3].startswith("A: ours. B: theirs. Means over pairs of equal seeds; paired t-test")
     assert lines[-1] == "No test is possible with a single pair: run more seeds."
