@@ -19,6 +19,7 @@ html_theme = "furo"
 html_title = "clbench"
 html_show_copyright = False
 html_copy_source = False
+html_use_index = html_domain_indices = False  # no page leads there; the search finds names
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
