@@ -26,7 +26,7 @@ class CurveKeeper:
     Args:
         task_id: The task.
         steps: Training steps on it.
-        num_tasks: K.
+        num_tasks: How many tasks, K.
         objective: Scores outputs.
     """
 

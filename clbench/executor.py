@@ -11,7 +11,7 @@ from clbench.params import Params
 from clbench.records import Record
 
 WORKER_DIED = "ProcessExpired"
-"""Type of the failure of a cell whose worker was ended from outside: it can go on another time."""
+"""Type of the failure of a cell whose worker was ended from outside; it can go on another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Progress:
     Attributes:
         cell_id: Which one.
         task: Task being learnt, from 0.
-        num_tasks: K.
+        num_tasks: How many tasks, K.
         done: Training steps done, of the whole cell.
         total: Training steps of the whole cell.
         loss: Mean task loss lately; None before the first step.
@@ -93,4 +93,4 @@ class KnowsWorkers(Protocol):
 
     @property
     def num_workers(self) -> int | None:
-        """How many; None: not with these parameters."""
+        """How many; None where these parameters do not tell."""

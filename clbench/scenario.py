@@ -53,7 +53,7 @@ class OutputLayout:
     Attributes:
         scenario: Decides which rows compete.
         heads: ``per-task``: a block of rows for each task; ``shared``: one block for all.
-        num_tasks: K.
+        num_tasks: How many tasks, K.
         outputs_per_task: Rows of one block.
         extra_outputs: Rows behind those of the tasks, which never compete (the latent variables
             of a net that is an encoder too).

@@ -31,7 +31,7 @@ class Start:
         row: Row of the suite, ``task/method``.
         config: All that determines the result; `config.id` names the record.
         metric: Of every score.
-        num_tasks: K.
+        num_tasks: How many tasks, K.
         total: Training steps of the whole cell.
         done: Training steps at its last checkpoint; 0 where it begins from the beginning. What a
             tracker was told up to there stands; what it was told after that is told again.

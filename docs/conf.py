@@ -12,6 +12,7 @@ exclude_patterns = ["_build"]
 suppress_warnings = [
     "myst.xref_missing",  # links to files of the repository, which the README's test follows
 ]
+default_role = "code"  # `name` in docstrings, as in these pages
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 

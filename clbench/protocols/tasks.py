@@ -14,7 +14,7 @@ from clbench.params import Params
 from clbench.scenario import Scenario
 
 State: TypeAlias = dict[str, Any]
-"""What `state` returns: tensors, numbers, text, and dicts and lists of these."""
+"""What `state` returns, of tensors, numbers, text, and dicts and lists of these."""
 
 Kind = Literal["sequence", "classification", "regression"]
 
@@ -111,7 +111,7 @@ class SequenceSpec:
         kind: What a sample is.
         input_shape: Of one sample (of one time step for sequences): ``(F,)`` or ``(C, H, W)``.
         outputs_per_task: Outputs that one task needs.
-        num_tasks: K.
+        num_tasks: How many tasks, K.
     """
 
     kind: Kind
