@@ -30,7 +30,7 @@ from clbench.protocols import (
     State,
 )
 from clbench.records import Online
-from clbench.replicas import mean_losses, stacked
+from clbench.replicas import LockstepObjective, put_together, stacked
 from clbench.scenario import OutputLayout
 
 NORM_STEPS = 100
@@ -163,7 +163,8 @@ class StreamKeepers:
     def __init__(self, keepers: Sequence[StreamKeeper], learners: LockstepLearner) -> None:
         self._keepers, self._learners = keepers, learners
         nets = [keeper.net for keeper in keepers]
-        self._net: LockstepNet = type(nets[0]).in_lockstep(nets)  # type: ignore[attr-defined]
+        self._net: LockstepNet = put_together(nets)
+        self._objective = LockstepObjective(keepers[0].objective)
         self._is_shown = isinstance(nets[0], HasActivity)
 
     def add(self, observations: Sequence[Observation], batches: Sequence[Batch]) -> None:
@@ -189,7 +190,7 @@ class StreamKeepers:
         query = Query(inputs=batch.inputs, task_id=None, window=batch.window)
         outputs, by_layer = self._net.with_activity(weights, query, Context())
         outputs = first.layout.select(outputs, None)
-        losses: list[float] = mean_losses(first.objective, outputs, batch).tolist()
+        losses: list[float] = self._objective.losses(outputs, batch).mean(1).tolist()
         activity = [layer.flatten(1) for layer in by_layer.values() if layer.dim() == 3]
         if not activity:
             return [(loss, None) for loss in losses]

@@ -23,6 +23,8 @@ class FlatParameters:
         values: All values, shape ``(P,)``, in the order of the names.
         gradients: All gradients, shape ``(P,)``; `torch.autograd` adds to them.
         named: Name -> leaf tensor that requires a gradient, a view of `values`.
+        detached: Name -> the same without a gradient; it follows every change of `values`.
+        named_gradients: Name -> its gradient, a view of `gradients`.
     """
 
     def __init__(self, initial: NamedTensors) -> None:
@@ -33,33 +35,37 @@ class FlatParameters:
     def move(self, values: Tensor, gradients: Tensor) -> None:
         """Live in these two buffers from now on, with what is in them."""
         self.values, self.gradients = values, gradients
+        self.detached, self.named_gradients = self.split(values), self.split(gradients)
         self.named: dict[str, Tensor] = {}
-        split_gradients = self.split(gradients)
-        for name, view in self.split(values).items():
+        for name, view in self.detached.items():
             leaf = view.detach().requires_grad_()  # shares memory with `values`
-            leaf.grad = split_gradients[name]
+            leaf.grad = self.named_gradients[name]
             self.named[name] = leaf
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """A flat tensor ``(P,)`` as named views of the parameters' shapes."""
-        return _split(flat, self.shapes)
-
-    @property
-    def detached(self) -> dict[str, Tensor]:
-        """The parameters by name, without gradients; they follow every change of `values`."""
-        return self.split(self.values)
+        """A tensor of the shape of `values` as named views of the parameters' shapes."""
+        parts = torch.split(flat, [math.prod(shape) for shape in self.shapes.values()], -1)
+        lead = flat.shape[:-1]
+        return {
+            name: part.view(*lead, *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
 
     def zero_gradients(self) -> None:
         """Set all gradients to zero."""
         self.gradients.zero_()
+
+    def add_gradients(self, outputs: Tensor, gradient: Tensor | None = None) -> None:
+        """Add the gradients of a loss; of `outputs` where their `gradient` is given."""
+        outputs.backward(gradient)  # type: ignore[no-untyped-call]
 
     def clip_gradients(self, max_norm: float) -> None:
         """Scale all gradients so that their global L2 norm is at most `max_norm`.
 
         As in common practice the scale is ``max_norm / (norm + 1e-6)`` where that is below 1.
         """
-        scale = max_norm / (torch.linalg.vector_norm(self.gradients) + 1e-6)
-        self.gradients.mul_(scale.clamp_(max=1.0))
+        norm = torch.linalg.vector_norm(self.gradients, dim=-1, keepdim=True)
+        self.gradients.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0))
 
     def state(self) -> State:
         """The values."""
@@ -71,42 +77,29 @@ class FlatParameters:
         self.zero_gradients()
 
 
-class StackedParameters:
+class StackedParameters(FlatParameters):
     """The parameters of R replicas side by side: each lives in a row of the buffers from now on.
 
-    Attributes:
-        values: All values, shape ``(R, P)``.
-        gradients: All gradients, shape ``(R, P)``.
-        named: Name -> leaf tensor ``(R, ...)`` that requires a gradient, a view of `values`.
-        detached: Name -> the same without a gradient.
-        named_gradients: Name -> its gradient, a view of `gradients`.
+    All is as of one replica, with a leading replica axis: `values` are ``(R, P)``, named tensors
+    ``(R, ...)``, and each row of gradients is clipped by a norm of its own.
     """
 
     def __init__(self, replicas: Sequence[FlatParameters]) -> None:
-        self.values = torch.stack([replica.values for replica in replicas])
-        self.gradients = torch.stack([replica.gradients for replica in replicas])
+        self.shapes = replicas[0].shapes
+        self.move(
+            torch.stack([replica.values for replica in replicas]),
+            torch.stack([replica.gradients for replica in replicas]),
+        )
         for replica, values, gradients in zip(replicas, self.values, self.gradients, strict=True):
             replica.move(values, gradients)
-        shapes = replicas[0].shapes
-        self.detached = _split(self.values, shapes)
-        self.named = {name: view.detach().requires_grad_() for name, view in self.detached.items()}
-        self.named_gradients = _split(self.gradients, shapes)
 
-    def differentiate(self, loss: Tensor) -> None:
-        """Set all gradients to those of `loss`, the sum of the replicas' losses."""
-        found = torch.autograd.grad(loss, list(self.named.values()))
-        for place, gradient in zip(self.named_gradients.values(), found, strict=True):
-            place.copy_(gradient)
-
-
-def _split(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """A tensor ``(..., P)`` as named views ``(..., *shape)``."""
-    parts = torch.split(flat, [math.prod(shape) for shape in shapes.values()], -1)
-    lead = flat.shape[:-1]
-    return {
-        name: part.view(*lead, *shape)
-        for (name, shape), part in zip(shapes.items(), parts, strict=True)
-    }
+    def add_gradients(self, outputs: Tensor, gradient: Tensor | None = None) -> None:
+        """Add the gradients of the sum of the replicas' losses, or of `outputs`."""
+        leaves, places = list(self.named.values()), self.named_gradients.values()
+        found = torch.autograd.grad(outputs, leaves, gradient, allow_unused=True)
+        for place, one in zip(places, found, strict=True):
+            if one is not None:
+                place.add_(one)
 
 
 class Optimiser:
@@ -117,13 +110,14 @@ class Optimiser:
         self._training = training
         self._flat = torch.nn.Parameter(parameters.values)
         self._flat.grad = parameters.gradients
-        self._inner = self._fresh()
+        self._inner = self._fresh([self._flat])
+        self._steps = 0  # those that the moments know of; read from them they would be waited for
 
-    def _fresh(self) -> torch.optim.Optimizer:
+    def _fresh(self, flat: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         training, kind = self._training, self._training.optimizer
         if isinstance(kind, Adam):
             return torch.optim.Adam(
-                [self._flat],
+                flat,
                 lr=training.learning_rate,
                 betas=kind.betas,
                 eps=kind.eps,
@@ -132,7 +126,7 @@ class Optimiser:
             )
         assert isinstance(kind, Sgd)
         return torch.optim.SGD(
-            [self._flat],
+            flat,
             lr=training.learning_rate,
             momentum=kind.momentum,
             nesterov=kind.nesterov,
@@ -142,11 +136,13 @@ class Optimiser:
 
     def reset(self) -> None:
         """Forget all moments, as at the start of a task."""
-        self._inner = self._fresh()
+        self._inner = self._fresh([self._flat])
+        self._steps = 0
 
     def step(self) -> None:
         """Move the parameters along their gradients."""
         self._inner.step()
+        self._steps += 1
 
     def look_ahead(self, gradient: Tensor) -> Tensor:
         """The step `step` would take on `gradient`; nothing is changed.
@@ -169,7 +165,7 @@ class Optimiser:
         moments: Mapping[str, Tensor] = self._inner.state.get(self._flat, {})
         if isinstance(kind, Adam):
             beta1, beta2 = kind.betas
-            k = 1 + int(moments["step"]) if moments else 1
+            k = 1 + self._steps
             m = gradient.mul(1 - beta1)
             v = gradient.square().mul_(1 - beta2)
             if moments:
@@ -193,3 +189,33 @@ class Optimiser:
         self.reset()
         if state:
             self._inner.state[self._flat] = {name: value.clone() for name, value in state.items()}
+            self._steps = int(state.get("step", 0))
+
+
+class StackedOptimiser(Optimiser):
+    """The optimisers of R replicas as one; each keeps its own moments, and can step alone again.
+
+    Args:
+        replicas: Of equal settings.
+        parameters: Theirs, put together.
+    """
+
+    def __init__(self, replicas: Sequence[Optimiser], parameters: StackedParameters) -> None:
+        self._replicas = replicas
+        rows = zip(replicas, parameters.values, parameters.gradients, strict=True)
+        for replica, values, gradients in rows:
+            replica._flat.data, replica._flat.grad = values, gradients
+        self._inner = replicas[0]._fresh([replica._flat for replica in replicas])
+        for replica in replicas:
+            self._inner.state[replica._flat] = replica._inner.state[replica._flat]
+
+    def step(self) -> None:
+        """Move the parameters of all replicas along their gradients."""
+        self._inner.step()
+        for replica in self._replicas:
+            replica._steps += 1
+
+    def look_ahead(self, gradient: Tensor) -> Tensor:
+        """The step that each replica would take on its row of `gradient`, ``(R, P)`` both."""
+        rows = zip(self._replicas, gradient, strict=True)
+        return torch.stack([replica.look_ahead(row) for replica, row in rows])

@@ -99,7 +99,8 @@ class OutputLayout:
 
         Args:
             outputs: Shape ``(..., B, num_outputs)``.
-            task_id: One id for all samples, ids of shape ``(B,)`` in a mixed batch, or None.
+            task_id: One id for all samples, ids of shape ``(B,)`` in a mixed batch (of replicas in
+                lockstep, ``(R, B)``), or None.
 
         Returns:
             Shape ``(..., B, n)``, a view where one id serves all samples.
@@ -114,6 +115,8 @@ class OutputLayout:
             return outputs
         lead, n = outputs.shape[:-1], self.outputs_per_task
         blocks = outputs.reshape(*lead, self.num_tasks, n)  # (..., B, K, n)
-        index = task_id.reshape(-1, 1, 1).expand(*lead, 1, n)
+        has_time = len(lead) > task_id.dim()
+        ids = task_id.unsqueeze(-2) if has_time else task_id
+        index = ids[..., None, None].expand(*lead, 1, n)
         chosen: Tensor = blocks.gather(-2, index).squeeze(-2)
         return chosen

@@ -5,7 +5,8 @@ As it is, it is plain training. A method overrides the one thing it does in its 
 * `gradient`, where the gradient comes from something else than the loss of the batch;
 * `step`, where the weights move by another rule;
 * `forward_context`, where a forward pass depends on the task;
-* `begin_task` and `end_task`, where something happens between tasks.
+* `begin_task` and `end_task`, where something happens between tasks;
+* `join`, where cells of several seeds can learn as one program (`clbench.protocols.lockstep`).
 
 Besides, it gives the class attributes of every learner (`Params`, `version`, `scenarios`), passes
 the context to ``super().__init__``, and adds what it remembers to `state` and `restore`.
@@ -13,10 +14,15 @@ the context to ``super().__init__``, and adds what it remembers to `state` and `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from clbench.optimisation import FlatParameters, Optimiser
+from clbench.errors import ClbenchError
+from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.protocols import (
     Batch,
     Context,
@@ -27,6 +33,7 @@ from clbench.protocols import (
     State,
     TaskData,
 )
+from clbench.replicas import Program, inherited, joint_context
 
 
 class WeightLearner:
@@ -70,8 +77,8 @@ class WeightLearner:
         Here: of the task loss, mean over the batch.
         """
         losses, outputs = self.losses(batch, batch.task_id)
-        loss = losses.mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = losses.mean(-1)
+        self.parameters.add_gradients(loss.sum())
         return Observation(loss.detach(), outputs.detach())
 
     def losses(self, batch: Batch, competing: int | Tensor | None) -> tuple[Tensor, Tensor]:
@@ -114,6 +121,45 @@ class WeightLearner:
         """Of the last step, as the optimiser saw them."""
         return self.parameters.split(self.parameters.gradients)
 
+    @classmethod
+    def lockstep_obstacle(cls, params: Any) -> str | None:
+        """Where a class inherits `join` (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "join")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[Any]) -> WeightLearners:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`).
+
+        Raises:
+            ClbenchError: The class inherits `join`.
+        """
+        obstacle = inherited(cls, "join")
+        if obstacle is not None:
+            raise ClbenchError(f"{cls.__name__} cannot run in lockstep: {obstacle}")
+        together = copy(replicas[0])
+        together.join(replicas)
+        return WeightLearners(together)
+
+    def join(self, replicas: Sequence[Any]) -> None:
+        """Become R learners at once, for the training steps of a task.
+
+        The learner is a copy of the first replica. Whatever differs between replicas, or changes
+        in a step, is replaced by that of all: tensors by those with a leading replica axis, and
+        what is drawn by draws from the generators of all. The replicas see what changes. From then
+        on `observe` is called, and so each hook of a step with stacked tensors: parameters
+        ``(R, ...)``, inputs ``(R, S, B, F)``, losses ``(R, B)``, and penalties ``()`` that are
+        sums over replicas.
+
+        A class runs in lockstep only if it has a `join` of its own, as what it overrides may not
+        take a leading axis.
+        """
+        self.context = joint_context([replica.context for replica in replicas])
+        self.net = self.context.net
+        self.parameters = StackedParameters([replica.parameters for replica in replicas])
+        self.optimiser = StackedOptimiser(
+            [replica.optimiser for replica in replicas], self.parameters
+        )
+
     def state(self) -> State:
         """Weights, moments, and the net's state."""
         return {
@@ -127,3 +173,13 @@ class WeightLearner:
         self.parameters.restore(state["parameters"])
         self.optimiser.restore(state["optimiser"])
         self.net.restore(state["net"])
+
+
+class WeightLearners(Program):
+    """R learners in lockstep."""
+
+    learner: WeightLearner
+
+    def weights(self, task_id: int | None) -> NamedTensors:
+        """Of all replicas, ``(R, ...)`` (`clbench.protocols.HasLockstepWeights`)."""
+        return self.learner.weights(task_id)

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from clbench.config import Adam, Sgd, Training
-from clbench.optimisation import FlatParameters, Optimiser
+from clbench.optimisation import (
+    FlatParameters,
+    Optimiser,
+    StackedOptimiser,
+    StackedParameters,
+)
 
 
 def _parameters() -> FlatParameters:
@@ -114,3 +119,55 @@ def test_a_reset_optimiser_has_forgotten_its_moments() -> None:
     optimiser.reset()
 
     assert optimiser.look_ahead(torch.tensor([-1.0])).tolist() == pytest.approx([0.1])
+
+
+def _gradients(seed: int) -> torch.Tensor:
+    return torch.randn(5, 15, generator=torch.Generator().manual_seed(seed)).double()
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_replicas_put_together_step_as_each_would_alone(training: Training) -> None:
+    alone, together = ([_parameters() for _ in range(3)] for _ in range(2))
+    singles = [Optimiser(parameters, training) for parameters in alone]
+    optimisers = [Optimiser(parameters, training) for parameters in together]
+    given = [_gradients(r) for r in range(3)]
+
+    def step_alone(t: int, clip: float) -> None:
+        for parameters, optimiser, gradients in zip(alone, singles, given, strict=True):
+            parameters.gradients.copy_(gradients[t])
+            parameters.clip_gradients(clip)
+            optimiser.step()
+
+    step_alone(0, 1e9)
+    for parameters, optimiser, gradients in zip(together, optimisers, given, strict=True):
+        parameters.gradients.copy_(gradients[0])
+        optimiser.step()
+    stacked = StackedParameters(together)
+    program = StackedOptimiser(optimisers, stacked)
+    for t in range(1, 4):
+        stacked.gradients.copy_(torch.stack([gradients[t] for gradients in given]))
+        ahead = program.look_ahead(stacked.gradients)
+        for r, optimiser in enumerate(singles):
+            torch.testing.assert_close(ahead[r], optimiser.look_ahead(given[r][t]))
+        stacked.clip_gradients(2.0)
+        program.step()
+        step_alone(t, 2.0)
+    for parameters, optimiser, gradients in zip(together, optimisers, given, strict=True):
+        parameters.gradients.copy_(gradients[4])
+        optimiser.step()  # alone again
+    step_alone(4, 1e9)
+
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(other.values, one.values)
+    for single, optimiser in zip(singles, optimisers, strict=True):
+        torch.testing.assert_close(optimiser.state(), single.state())
+
+
+def test_gradients_of_replicas_are_added_and_stay_where_they_belong() -> None:
+    stacked = StackedParameters([_parameters() for _ in range(2)])
+    factors = torch.tensor([2.0, 3.0]).double()
+
+    stacked.add_gradients((stacked.named["W"].sum((1, 2)) * factors).sum())
+    stacked.add_gradients(stacked.named["W"].sum())
+
+    assert stacked.gradients.tolist() == [[3.0] * 12 + [0.0] * 3, [4.0] * 12 + [0.0] * 3]

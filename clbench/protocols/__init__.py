@@ -34,6 +34,7 @@ from clbench.protocols.lockstep import (
     HasLockstepWeights,
     LockstepLearner,
     LockstepNet,
+    LockstepRegularizer,
     RunsInLockstep,
 )
 from clbench.protocols.nets import (
@@ -84,6 +85,7 @@ __all__ = [
     "LearnerContext",
     "LockstepLearner",
     "LockstepNet",
+    "LockstepRegularizer",
     "MainNet",
     "NamedTensors",
     "NetBuilder",

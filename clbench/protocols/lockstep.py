@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clbench.protocols.learners import Observation
 from clbench.protocols.nets import Context, NamedTensors
+from clbench.protocols.regularizers import Watch
 from clbench.protocols.tasks import Batch, Query
 
 
@@ -26,7 +27,8 @@ class RunsInLockstep(Protocol):
     """A class, of main nets, learners or regularizers, whose instances can run in lockstep.
 
     Cells run in lockstep where the classes of all their parts have these two class methods, and
-    no part has an obstacle.
+    no part has an obstacle. To inherit them from a class that computes something else is one
+    (`clbench.replicas.inherited`).
     """
 
     @classmethod
@@ -37,9 +39,10 @@ class RunsInLockstep(Protocol):
     def in_lockstep(cls, replicas: Sequence[Any]) -> Any:
         """Instances of one class and equal parameters, put together.
 
-        Of main nets it returns a `LockstepNet`, of learners `LockstepLearner`. Asked anew before
-        each task, and whenever a replica has left. The instances stay usable by themselves and
-        see what the program does: their parameters may become views of a common buffer.
+        Of main nets it returns a `LockstepNet`, of learners a `LockstepLearner`, of regularizers a
+        `LockstepRegularizer`. Asked anew before each task, and whenever a replica has left. The
+        instances stay usable by themselves and see what the program does: their parameters may
+        become views of a common buffer.
 
         Args:
             replicas: R of them, two or more.
@@ -82,6 +85,19 @@ class HasLockstepGradients(Protocol):
             loss_gradient: Outputs -> gradient of the sum of all replicas' losses with respect to
                 them; called once.
             gradients: By name, ``(R, ...)`` each.
+        """
+
+
+class LockstepRegularizer(Protocol):
+    """R regularizers together; what they watch they are shown as one is alone, for all replicas."""
+
+    watches: frozenset[Watch]
+
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        """The sum of the replicas' penalties, ``()``; None: nothing to add now.
+
+        Args:
+            params: ``(R, ...)`` each.
         """
 
 

@@ -33,7 +33,7 @@ from clbench.protocols import (
     State,
     TaskData,
 )
-from clbench.replicas import mean_losses, stacked
+from clbench.replicas import LockstepObjective, observations, put_together, stacked
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .noise import Noise
@@ -195,10 +195,8 @@ class StreamLearners:
         self._parameters = StackedParameters([replica._parameters for replica in replicas])
         for replica in replicas:
             replica._join(first)
-        self._net: LockstepNet = type(first._net).in_lockstep(  # type: ignore[attr-defined]
-            [replica._net for replica in replicas]
-        )
-        self._layout, self._objective = first._layout, first._objective
+        self._net: LockstepNet = put_together([replica._net for replica in replicas])
+        self._layout, self._objective = first._layout, LockstepObjective(first._objective)
 
     def observe(self, batches: Sequence[Batch]) -> Sequence[Observation]:
         """One step of the rule in each replica."""
@@ -207,7 +205,7 @@ class StreamLearners:
         with torch.no_grad():
             for replica in self._replicas:
                 replica.take_step()
-        return [Observation(*one) for one in zip(losses, outputs, strict=True)]
+        return observations(losses, outputs, batch, batches)
 
     def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Take the gradients; the losses ``(R,)`` and competing outputs ``(R, ..., B, n)``."""
@@ -215,7 +213,7 @@ class StreamLearners:
 
         def losses(outputs: Tensor) -> Tensor:
             selected = self._layout.select(outputs, batch.task_id)
-            found = mean_losses(self._objective, selected, batch)
+            found = self._objective.losses(selected, batch).mean(1)
             seen[:] = [found.detach(), selected.detach()]
             return found.sum()
 
@@ -229,7 +227,8 @@ class StreamLearners:
                 parameters.detached, batch, _TRAINING, loss_gradient, parameters.named_gradients
             )
         else:
-            parameters.differentiate(losses(net(parameters.named, batch, _TRAINING)))
+            parameters.zero_gradients()
+            parameters.add_gradients(losses(net(parameters.named, batch, _TRAINING)))
         return seen[0], seen[1]
 
     def weights(self, task_id: int | None) -> NamedTensors:

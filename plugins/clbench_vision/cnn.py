@@ -22,6 +22,7 @@ from torch.nn.functional import conv2d, linear, max_pool2d
 from clbench.errors import ClbenchError
 from clbench.params import Params
 from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
+from clbench.replicas import inherited
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench_sparse.k_winners import KWinners, KWinners2d, KWinnersParams
 
@@ -131,7 +132,8 @@ class Cnn:
     def lockstep_obstacle(cls, params: CnnParams) -> str | None:
         """Winners and zeros in the weights (`clbench.protocols.RunsInLockstep`)."""
         names = ("conv_winners", "winners", "conv_weight_density", "weight_density")
-        return next((name for name in names if getattr(params, name)), None)
+        obstacle = next((name for name in names if getattr(params, name)), None)
+        return obstacle or inherited(cls, "in_lockstep")
 
     @classmethod
     def in_lockstep(cls, replicas: Sequence[Cnn]) -> LockstepCnn:

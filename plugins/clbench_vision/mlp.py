@@ -24,6 +24,7 @@ from torch.nn.functional import linear
 
 from clbench.params import Params
 from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
+from clbench.replicas import inherited
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench_sparse.k_winners import KWinners, KWinnersParams
 
@@ -88,9 +89,9 @@ class Mlp:
     @classmethod
     def lockstep_obstacle(cls, params: MlpParams) -> str | None:
         """Winners and zeros in the weights (`clbench.protocols.RunsInLockstep`)."""
-        if params.winners:
-            return "winners"
-        return "weight_density" if params.weight_density else None
+        names = ("winners", "weight_density")
+        obstacle = next((name for name in names if getattr(params, name)), None)
+        return obstacle or inherited(cls, "in_lockstep")
 
     @classmethod
     def in_lockstep(cls, replicas: Sequence[Mlp]) -> LockstepMlp:
