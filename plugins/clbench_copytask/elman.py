@@ -17,7 +17,7 @@ time steps, and outputs are computed only where they are wanted. ``tanh(a)`` is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from clbench.protocols import Context, NamedTensors, Query, SequenceSpec
+from clbench.replicas import add_product
 from clbench.scenario import OutputLayout
 
 from .recurrent import RecurrentNet, RecurrentParams
@@ -33,8 +34,8 @@ from .recurrent import RecurrentNet, RecurrentParams
 class Activity(NamedTuple):
     """What the backward pass needs of a forward pass."""
 
-    h: Tensor  # (S, B, H)
-    y: Tensor  # (W, B, H)
+    h: Tensor  # (..., S, B, H)
+    y: Tensor  # (..., W, B, H)
 
 
 class Elman(RecurrentNet):
@@ -65,18 +66,26 @@ class Elman(RecurrentNet):
         }
 
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
-        """Logits of the wanted steps, ``(W, B, num_outputs)``."""
+        """Logits of the wanted steps, ``(..., W, B, num_outputs)``."""
         inputs = self.inputs(query)
         window = query.window
         assert window is not None  # the net takes sequences only
+        gain_h, gain_y = context.gains.get("h"), context.gains.get("y")
+        if inputs.dim() == 4 and gain_y is not None:
+            gain_y = gain_y.unsqueeze(1)  # of replicas at all time steps: (R, 1, B, H)
         outputs: Tensor = _ElmanFunction.apply(  # type: ignore[no-untyped-call]
             inputs,
             (window.start, window.stop),
-            context.gains.get("h"),
-            context.gains.get("y"),
+            gain_h,
+            gain_y,
             *(params[name] for name in self.shapes),
         )
         return outputs
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[Elman]) -> Elman:
+        """Any of them (`clbench.protocols.RunsInLockstep`)."""
+        return replicas[0]
 
     def squared_gradients(
         self,
@@ -154,26 +163,36 @@ def _forward(
     W_out: Tensor,
     b_out: Tensor,
 ) -> tuple[Activity, Tensor]:
-    """The activity up to the last wanted step, and the outputs of the wanted steps."""
+    """The activity up to the last wanted step, and the outputs of the wanted steps.
+
+    Everything may have a leading replica axis.
+    """
     start, stop = window
-    B, H = inputs.shape[1], W_hh.shape[0]
-    x = inputs[:stop].reshape(stop * B, -1)
-    h = torch.addmm(b_ih + b_hh, x, W_ih.t(), beta=2, alpha=2).view(stop, B, H)
-    W_hh_t = W_hh.t()
-    for t in range(stop):
-        a = h[t]
-        if t > 0:
-            torch.addmm(a, h[t - 1], W_hh_t, alpha=2, out=a)
+    B = inputs.shape[-2]
+    h = _affine(_steps(inputs, 0, stop), W_ih, b_ih + b_hh, 2).unflatten(-2, (stop, B))
+    W_hh_t, before = W_hh.mT, None
+    for a in h.unbind(-3):
+        if before is not None:
+            add_product(a, before, W_hh_t, alpha=2, out=a)
         if gain_h is not None:
             a.mul_(gain_h)
-        _tanh_(a)
-    y = torch.addmm(b_ho, h[start:].reshape(-1, H), W_ho.t(), beta=2, alpha=2)
-    y = y.view(stop - start, B, H)
+        before = _tanh_(a)
+    y = _affine(_steps(h, start, stop), W_ho, b_ho, 2).unflatten(-2, (stop - start, B))
     if gain_y is not None:
         y.mul_(gain_y)
     _tanh_(y)
-    outputs = torch.addmm(b_out, y.view(-1, H), W_out.t())
-    return Activity(h, y), outputs.view(stop - start, B, -1)
+    outputs = _affine(y.flatten(-3, -2), W_out, b_out, 1)
+    return Activity(h, y), outputs.unflatten(-2, (stop - start, B))
+
+
+def _steps(sequences: Tensor, start: int, stop: int) -> Tensor:
+    """Some time steps of ``(..., S, B, F)`` as matrices, ``(..., (stop - start) * B, F)``."""
+    return sequences[..., start:stop, :, :].flatten(-3, -2)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor, factor: int) -> Tensor:
+    """``factor * (W x + b)``."""
+    return add_product(bias.unsqueeze(-2), x, weight.mT, beta=factor, alpha=factor)
 
 
 def _backward(
@@ -184,27 +203,27 @@ def _backward(
     gain_y: Tensor | None,
     tensors: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the pre-activations: of h, (stop, B, H), and of y, (W, B, H)."""
+    """Gradients of the pre-activations: of h, (..., stop, B, H), and of y, (..., W, B, H)."""
     _, _, W_hh, _, W_ho, _, W_out, _ = tensors
     h, y = activity
     start, stop = window
-    H = h.shape[-1]
-    d_y = torch.mm(d_outputs.reshape(-1, d_outputs.shape[-1]), W_out).view_as(y)
+    d_y = torch.matmul(d_outputs.flatten(-3, -2), W_out).view_as(y)
     da_y = torch.ops.aten.tanh_backward(d_y, y)
     if gain_y is not None:
         da_y.mul_(gain_y)
     da_h = torch.empty_like(h)
-    torch.mm(da_y.view(-1, H), W_ho, out=da_h[start:].view(-1, H))
-    for t in range(stop - 1, -1, -1):
-        d = da_h[t]
-        if t < stop - 1:
+    torch.matmul(da_y.flatten(-3, -2), W_ho, out=_steps(da_h, start, stop))
+    after = None
+    for t, d, state in reversed(list(zip(range(stop), da_h.unbind(-3), h.unbind(-3), strict=True))):
+        if after is not None:
             if t >= start:
-                torch.addmm(d, da_h[t + 1], W_hh, out=d)
+                add_product(d, after, W_hh, out=d)
             else:
-                torch.mm(da_h[t + 1], W_hh, out=d)
-        torch.ops.aten.tanh_backward.grad_input(d, h[t], grad_input=d)
+                torch.matmul(after, W_hh, out=d)
+        torch.ops.aten.tanh_backward.grad_input(d, state, grad_input=d)
         if gain_h is not None:
             d.mul_(gain_h)
+        after = d
     return da_h, da_y
 
 
@@ -230,30 +249,27 @@ class _ElmanFunction(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         inputs, h, y, gain_h, gain_y, *tensors = ctx.saved_tensors
         start, stop = ctx.window
-        H = h.shape[-1]
         da_h, da_y = _backward(d_outputs, Activity(h, y), ctx.window, gain_h, gain_y, tensors)
-        flat_h, flat_y = da_h.view(-1, H), da_y.view(-1, H)
-        flat_o = d_outputs.reshape(-1, d_outputs.shape[-1])
-        b_h = flat_h.sum(0)
+        flat_h, flat_y, flat_o = (da.flatten(-3, -2) for da in (da_h, da_y, d_outputs))
+        b_h = flat_h.sum(-2)
         if stop > 1:
-            W_hh = torch.mm(da_h[1:].view(-1, H).t(), h[:-1].view(-1, H))
+            W_hh = torch.matmul(_steps(da_h, 1, stop).mT, _steps(h, 0, stop - 1))
         else:
             W_hh = torch.zeros_like(tensors[2])
         d_inputs = None
         if ctx.needs_input_grad[0]:
             d_inputs = torch.zeros_like(inputs)
-            d_inputs[:stop] = torch.mm(flat_h, tensors[0]).view(stop, *inputs.shape[1:])
+            d_x = torch.matmul(flat_h, tensors[0])
+            d_inputs[..., :stop, :, :] = d_x.unflatten(-2, (stop, -1))
         return (
             d_inputs,
             *(None, None, None),
-            torch.mm(
-                inputs[:stop].reshape(flat_h.shape[0], -1).t(), flat_h
-            ).t(),  # the faster order
+            torch.matmul(_steps(inputs, 0, stop).mT, flat_h).mT,  # the faster order
             b_h,
             W_hh,
             b_h.clone(),
-            torch.mm(flat_y.t(), h[start:].view(-1, H)),
-            flat_y.sum(0),
-            torch.mm(flat_o.t(), y.view(-1, H)),
-            flat_o.sum(0),
+            torch.matmul(flat_y.mT, _steps(h, start, stop)),
+            flat_y.sum(-2),
+            torch.matmul(flat_o.mT, y.flatten(-3, -2)),
+            flat_o.sum(-2),
         )

@@ -13,7 +13,7 @@ penalty act on each of the four gate blocks of W_hh by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -44,16 +44,28 @@ class Lstm(RecurrentNet):
         }
 
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
-        """Logits of the wanted steps, ``(W, B, num_outputs)``."""
+        """Logits of the wanted steps, ``(..., W, B, num_outputs)``."""
         inputs = self.inputs(query)
         window = query.window
         assert window is not None  # the net takes sequences only
-        x = inputs[: window.stop] @ params["W_ih"].t() + (params["b_ih"] + params["b_hh"])
-        h = c = x.new_zeros(x.shape[1], self._params.hidden_size)
+        x = inputs[..., : window.stop, :, :]
+        x = _of_all_steps(x, params["W_ih"], params["b_ih"] + params["b_hh"])
+        h = c = x.new_zeros(*x.shape[:-3], x.shape[-2], self._params.hidden_size)
         states: list[Tensor] = []
-        for gates in x.unbind(0):
-            i, f, g, o = (gates + h @ params["W_hh"].t()).chunk(4, dim=-1)
+        for gates in x.unbind(-3):
+            i, f, g, o = (gates + h @ params["W_hh"].mT).chunk(4, dim=-1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
             states.append(h)
-        return torch.stack(states[window]) @ params["W_out"].t() + params["b_out"]
+        return _of_all_steps(torch.stack(states[window], -3), params["W_out"], params["b_out"])
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[Lstm]) -> Lstm:
+        """Any of them (`clbench.protocols.RunsInLockstep`)."""
+        return replicas[0]
+
+
+def _of_all_steps(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``W x + b`` of x ``(..., S, B, F)``: one product over all steps and samples."""
+    products = x.flatten(-3, -2) @ weight.mT
+    return products.unflatten(-2, x.shape[-3:-1]) + bias[..., None, None, :]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clbench.params import Params
 from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
+from clbench.replicas import inherited
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 
 
@@ -31,7 +32,11 @@ class RecurrentParams(Params):
 
 
 class RecurrentNet(ABC):
-    """A main net for sequences whose recurrent weights are called ``W_hh``."""
+    """A main net for sequences whose recurrent weights are called ``W_hh``.
+
+    It is a function only, and its own net in lockstep: parameters and inputs of R replicas may
+    have a leading axis.
+    """
 
     Params: ClassVar[type[Params]] = RecurrentParams
     version: ClassVar[int]
@@ -55,7 +60,7 @@ class RecurrentNet(ABC):
 
     @abstractmethod
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
-        """Logits of the wanted steps, ``(W, B, num_outputs)``."""
+        """Logits of the wanted steps, ``(..., W, B, num_outputs)``."""
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Weights and biases uniform as `recurrent_init` says; W_hh maybe orthogonal."""
@@ -68,10 +73,15 @@ class RecurrentNet(ABC):
         )
 
     def inputs(self, query: Query) -> Tensor:
-        """The inputs ``(S, B, F)``, with the task appended where it is an input."""
+        """The inputs ``(..., S, B, F)``, with the task appended where it is an input."""
         if not self._params.task_input:
             return query.inputs
         return with_task_input(query, self._num_tasks)
+
+    @classmethod
+    def lockstep_obstacle(cls, params: RecurrentParams) -> str | None:
+        """Where a class inherits its pass (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "in_lockstep")
 
     def state(self) -> State:
         """Empty: nothing but parameters."""
@@ -113,14 +123,14 @@ def with_task_input(query: Query, num_tasks: int) -> Tensor:
     """The inputs with a one-hot vector of the task appended at every time step.
 
     Returns:
-        ``(S, B, F + K)``.
+        ``(..., S, B, F + K)``.
     """
     inputs = query.inputs
-    S, B, _ = inputs.shape
+    lead = inputs.shape[:-1]  # (S, B), or (R, S, B)
     assert query.task_id is not None  # the suite checks that the scenario gives it
-    one_hot = inputs.new_zeros(S, B, num_tasks)
+    one_hot = inputs.new_zeros(*lead, num_tasks)
     if isinstance(query.task_id, int):
         one_hot[..., query.task_id] = 1.0
     else:
-        one_hot.scatter_(2, query.task_id.view(1, B, 1).expand(S, B, 1), 1.0)
-    return torch.cat([inputs, one_hot], dim=2)
+        one_hot.scatter_(-1, query.task_id[..., None, :, None].expand(*lead, 1), 1.0)
+    return torch.cat([inputs, one_hot], dim=-1)
