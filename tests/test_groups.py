@@ -12,6 +12,8 @@ from clbench.groups import Width, form, parse_width
 from clbench.matrix import Cell, expand
 from clbench.registry import Registry
 from clbench.suite import load
+from clbench_regularization.fine_tuning import FineTuning
+from clbench_streaming.stream_learner import StreamLearner
 
 STREAM = """\
 suite: streams
@@ -96,10 +98,22 @@ def test_rows_that_run_alone_count_as_work_and_are_told_with_the_reason(
 
     rows = [(group[0].row, len(group)) for group in found.groups]
     assert rows[:4] == [("a/upgd", 6)] * 2 + [("a/sgd", 6)] * 2
-    assert rows[4:] == [("a/winners", 1)] * 12 + [("a/plain", 1)] * 12
+    assert rows[4:] == [("a/winners", 1)] * 12 + [("a/plain", 6)] * 2
+    assert found.alone == {"a/winners": "winners of model 'mlp'"}
+
+
+def test_a_part_that_says_nothing_of_lockstep_keeps_its_row_from_it(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = _cells(registry, tmp_path, STREAM.format(data_seed="0"), "upgd", "plain")
+    monkeypatch.delattr(StreamLearner, "in_lockstep")
+    monkeypatch.delattr(FineTuning, "join")  # it has that of its base, as a subclass would
+
+    found = form(cells, registry, 10, 1)
+
     assert found.alone == {
-        "a/winners": "winners of model 'mlp'",
-        "a/plain": "learner 'fine-tuning'",
+        "a/upgd": "learner 'upgd'",
+        "a/plain": "the inherited join of learner 'fine-tuning'",
     }
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from clbench import lessons, session
 from clbench.checkpoints import Checkpoints
+from clbench.config import Choice
 from clbench.executor import Listener, Progress
 from clbench.groups import Width
 from clbench.matrix import Cell, Group
@@ -289,6 +290,22 @@ def test_records_of_streams_are_those_of_cells_alone_to_rounding(task: str, tmp_
         assert record.result is not None
         assert "inactive_units" in record.result.statistics
         _assert_close(record.result, run(cell.config, registry, _silent)[0])
+
+
+@pytest.mark.usefixtures("tiny_pictures")
+def test_streams_of_the_plain_learner_are_those_of_cells_alone_to_rounding(tmp_path: Path) -> None:
+    learner = Choice(name="fine-tuning", version=1, params={})
+    cells = [
+        Cell(cell.suite, cell.row, cell.config.model_copy(update={"learner": learner}))
+        for cell in _streams("mlp", tmp_path)
+    ]
+
+    records = run_group(tuple(cells), Registry.discover(), _silent)
+
+    for cell, record in zip(cells, records, strict=True):
+        assert record.provenance is not None
+        assert record.provenance.lockstep == 3
+        _assert_close(record.result, run(cell.config, Registry.discover(), _silent)[0])
 
 
 class _Here:

@@ -12,7 +12,8 @@ the first ones are switched off, as the code of Ehret et al. 2021 draws them.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from clbench.errors import UnavailableError
 from clbench.params import Params
 from clbench.protocols import Context, LearnerContext
+from clbench.replicas import joint_tensors
 from clbench.scenario import Scenario
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 
@@ -55,8 +57,23 @@ class RandomMasks(FineTuning):
     def forward_context(self, task_id: int | Tensor | None, training: bool) -> Context:
         """The masks of the task, or of each sample's task."""
         assert task_id is not None  # the scenario gives it
-        gains = {layer: masks[task_id] for layer, masks in self._masks.items()}
+        gains = {layer: _of_task(masks, task_id) for layer, masks in self._masks.items()}
         return Context(gains=gains, training=training)
+
+    def join(self, replicas: Sequence[Any]) -> None:
+        """Each replica has masks of its own."""
+        super().join(replicas)
+        self._masks = joint_tensors([replica._masks for replica in replicas])
+
+
+def _of_task(masks: Tensor, task_id: int | Tensor) -> Tensor:
+    """Of ``(K, H)`` the mask of a task, ``(H,)``, or of each sample's task, ``(B, H)``.
+
+    With a leading replica axis: of ``(R, K, H)`` those that are ``(R, 1, H)`` or ``(R, B, H)``.
+    """
+    if isinstance(task_id, Tensor):
+        return masks.take_along_dim(task_id.unsqueeze(-1), -2)
+    return masks[task_id] if masks.dim() == 2 else masks[:, task_id, None]
 
 
 def draw_masks(

@@ -14,7 +14,8 @@ order, which regularizers may rely on:
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from clbench.protocols import (
     LearnerContext,
     NamedTensors,
     Observation,
+    Regularizer,
     State,
     TaskData,
     WatchesStep,
@@ -48,9 +50,12 @@ class FineTuning(WeightLearner):
 
     def __init__(self, params: FineTuningParams, context: LearnerContext) -> None:
         super().__init__(context)
-        self._regularizers = context.regularizers
-        for regularizer in self._regularizers:
+        for regularizer in context.regularizers:
             regularizer.begin(self.parameters.detached)
+        self._take_on(context.regularizers)
+
+    def _take_on(self, regularizers: Sequence[Regularizer]) -> None:
+        self._regularizers = regularizers
         self._gradient_watchers = [
             cast(WatchesTaskGradient, r) for r in self._regularizers if "task-gradient" in r.watches
         ]
@@ -65,17 +70,20 @@ class FineTuning(WeightLearner):
             self._show_task_gradient()
         penalties = self.penalties(self.parameters.named)
         if penalties:
-            torch.stack(penalties).sum().backward()  # type: ignore[no-untyped-call]
+            self.parameters.add_gradients(torch.stack(penalties).sum())
         return observation
 
     def penalties(self, weights: NamedTensors) -> list[Tensor]:
-        """The terms that are added to the task loss, each ``()``; learners may add their own."""
+        """The terms that are added to the task loss, each ``()``; learners may add their own.
+
+        In lockstep they are sums over replicas.
+        """
         terms = (regularizer.penalty(weights) for regularizer in self._regularizers)
         return [term for term in terms if term is not None]
 
     def _show_task_gradient(self) -> None:
         if self._gradient_watchers:
-            gradients = self.parameters.split(self.parameters.gradients)
+            gradients = self.parameters.named_gradients
             step = self.optimiser.look_ahead(self.parameters.gradients)
             look_ahead = self.parameters.split(step)
             for watcher in self._gradient_watchers:
@@ -87,10 +95,15 @@ class FineTuning(WeightLearner):
         before = parameters.values.clone() if self._step_watchers else None
         super().step()
         if before is not None:
-            gradients = parameters.split(parameters.gradients)
+            gradients = parameters.named_gradients
             steps = parameters.split(parameters.values - before)
             for watcher in self._step_watchers:
                 watcher.after_step(gradients, steps)
+
+    def join(self, replicas: Sequence[Any]) -> None:
+        """The regularizers of all replicas are put together."""
+        super().join(replicas)
+        self._take_on(self.context.regularizers)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate."""

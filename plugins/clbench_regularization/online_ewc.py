@@ -25,6 +25,8 @@ Departures from the sources:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -33,6 +35,7 @@ from torch import Tensor
 
 from clbench.params import Params
 from clbench.protocols import Consolidation, MainNet, NamedTensors, State, Watch
+from clbench.replicas import inherited, joint_tensors
 from clbench.scenario import WITH_BOUNDARIES, Scenario
 
 from .quadratic import quadratic_penalty
@@ -91,6 +94,19 @@ class OnlineEwc:
                 square.add_(self._fisher[name], alpha=self._params.gamma)
         self._fisher = squares
         self._anchor = {name: tensor.clone() for name, tensor in consolidation.params.items()}
+
+    @classmethod
+    def lockstep_obstacle(cls, params: OnlineEwcParams) -> str | None:
+        """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "in_lockstep")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[OnlineEwc]) -> OnlineEwc:
+        """Put together for the steps of a task (`clbench.protocols.RunsInLockstep`)."""
+        together = copy(replicas[0])
+        together._fisher = joint_tensors([replica._fisher for replica in replicas])
+        together._anchor = joint_tensors([replica._anchor for replica in replicas])
+        return together
 
     def state(self) -> State:
         """Fisher information and anchor."""

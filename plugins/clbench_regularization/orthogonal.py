@@ -13,6 +13,7 @@ the same there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from clbench.params import Params
 from clbench.protocols import Consolidation, MainNet, NamedTensors, State, Watch
+from clbench.replicas import inherited
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 
@@ -55,12 +57,22 @@ class Orthogonal:
         terms = [
             _Penalty.apply(block, self._strength)  # type: ignore[no-untyped-call]
             for name, count in self._blocks.items()
-            for block in (params[name].chunk(count) if count > 1 else [params[name]])
+            for block in (params[name].chunk(count, dim=-2) if count > 1 else [params[name]])
         ]
         return torch.stack(terms).sum() if terms else None
 
     def consolidate(self, consolidation: Consolidation) -> None:
         """Nothing to consolidate."""
+
+    @classmethod
+    def lockstep_obstacle(cls, params: OrthogonalParams) -> str | None:
+        """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "in_lockstep")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[Orthogonal]) -> Orthogonal:
+        """Any of them, as there is nothing to remember (`clbench.protocols.RunsInLockstep`)."""
+        return replicas[0]
 
     def state(self) -> State:
         """Empty."""
@@ -71,12 +83,15 @@ class Orthogonal:
 
 
 class _Penalty(torch.autograd.Function):
-    """One block, with its gradient in closed form: two products instead of three."""
+    """One block, with its gradient in closed form: two products instead of three.
+
+    Of blocks ``(R, H, H)`` the sum of their penalties.
+    """
 
     @staticmethod
     def forward(ctx: Any, W: Tensor, strength: float) -> Tensor:
-        excess = W @ W.t()
-        excess.diagonal().sub_(1.0)
+        excess = W @ W.mT
+        excess.diagonal(dim1=-2, dim2=-1).sub_(1.0)
         ctx.save_for_backward(W, excess)
         ctx.strength = strength
         return excess.square().sum().mul_(strength)

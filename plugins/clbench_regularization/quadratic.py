@@ -17,7 +17,7 @@ def quadratic_penalty(
     """``strength * sum_i importance_i (params_i - anchor_i)^2``, shape ``()``.
 
     Args:
-        params: Differentiable parameters.
+        params: Differentiable parameters, with those of R replicas the sum over all.
         importance: Of the same names and shapes.
         anchor: Of the same names and shapes.
         strength: The factor.

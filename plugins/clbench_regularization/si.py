@@ -27,6 +27,8 @@ Departures from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -35,6 +37,7 @@ from torch import Tensor
 
 from clbench.params import Params
 from clbench.protocols import Consolidation, MainNet, NamedTensors, State, Watch
+from clbench.replicas import inherited, joint_tensors
 from clbench.scenario import WITH_BOUNDARIES, Scenario
 
 from .quadratic import quadratic_penalty
@@ -106,6 +109,22 @@ class SynapticIntelligence:
             self._omega[name].zero_()
             self._anchor[name] = tensor.clone()
         self._has_consolidated = True
+
+    @classmethod
+    def lockstep_obstacle(cls, params: SynapticIntelligenceParams) -> str | None:
+        """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "in_lockstep")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[SynapticIntelligence]) -> SynapticIntelligence:
+        """Put together for the steps of a task (`clbench.protocols.RunsInLockstep`)."""
+        together = copy(replicas[0])
+        together._omega = joint_tensors([replica._omega for replica in replicas])
+        together._importance = joint_tensors([replica._importance for replica in replicas])
+        together._anchor = joint_tensors([replica._anchor for replica in replicas])
+        for r, replica in enumerate(replicas):
+            replica._omega = {name: omega[r] for name, omega in together._omega.items()}
+        return together
 
     def state(self) -> State:
         """Path integral, importances and anchor."""
