@@ -13,7 +13,8 @@ Departures from the source (Ehret et al. 2021):
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -22,10 +23,18 @@ from torch.nn.functional import pad
 
 from clbench.params import Params
 from clbench.protocols import Context, LearnerContext, NamedTensors, State, TaskData
+from clbench.replicas import LockstepObjective, joint_tensors
 from clbench.scenario import Scenario
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 
-from .distillation import copied, distillation, require_distillable, share_out, teach
+from .distillation import (
+    copied,
+    distillation,
+    ids_of_shares,
+    require_distillable,
+    share_out,
+    teach,
+)
 
 
 class CoresetsParams(Params):
@@ -56,6 +65,7 @@ class Coresets(FineTuning):
         self._drawing = context.generator("replay")
         self._stored: list[Tensor] = []
         self._former: dict[str, Tensor] = {}
+        self._replicas: Sequence[Coresets] = ()  # in lockstep
 
     def begin_task(self, task_id: int) -> None:
         """Keep the net as it is, to be taught by it."""
@@ -70,17 +80,28 @@ class Coresets(FineTuning):
         return terms
 
     def _distillation(self, weights: NamedTensors) -> Tensor:
-        size, stored = self._params.replay_batch_size, self._stored
-        shares = share_out(size, len(stored), self._drawing)
-        drawn = [
-            inputs.index_select(self._axis, self._draw(inputs.shape[self._axis], n))
-            for inputs, n in zip(stored, shares.tolist(), strict=True)
-        ]
-        inputs = torch.cat(_of_one_length(drawn) if self._axis == 1 else drawn, dim=self._axis)
-        lesson = teach(inputs, shares, self.net, self._former, self.layout, self._objective)
+        if self._replicas:
+            rehearsed = [replica._rehearsed() for replica in self._replicas]
+            inputs, shares = (torch.stack(parts) for parts in zip(*rehearsed, strict=True))
+        else:
+            inputs, shares = self._rehearsed()
+        task_ids = ids_of_shares(shares, self._params.replay_batch_size)
+        lesson = teach(
+            inputs, task_ids, shares, self.net, self._former, self.layout, self._objective
+        )
         outputs = self.net(weights, lesson.query, Context(training=True))
         outputs = self.layout.select(outputs, lesson.query.task_id)
         return distillation(outputs, lesson, self._objective, self._params.temperature)
+
+    def _rehearsed(self) -> tuple[Tensor, Tensor]:
+        """Stored inputs drawn for a step, and how many of each task."""
+        shares = share_out(self._params.replay_batch_size, len(self._stored), self._drawing)
+        drawn = [
+            inputs.index_select(self._axis, self._draw(inputs.shape[self._axis], n))
+            for inputs, n in zip(self._stored, shares.tolist(), strict=True)
+        ]
+        inputs = torch.cat(_of_one_length(drawn) if self._axis == 1 else drawn, dim=self._axis)
+        return inputs, shares
 
     def _draw(self, size: int, count: int) -> Tensor:
         return torch.randint(size, (count,), generator=self._drawing)
@@ -90,6 +111,13 @@ class Coresets(FineTuning):
         super().end_task(task_id, data)
         batches = data.batches(self._params.coreset_size)
         self._stored.append(torch.cat([batch.inputs for batch in batches], dim=self._axis))
+
+    def join(self, replicas: Sequence[Any]) -> None:
+        """Each replica draws from its own memory."""
+        super().join(replicas)
+        self._replicas = replicas
+        self._objective = LockstepObjective(self._objective)
+        self._former = joint_tensors([replica._former for replica in replicas])
 
     def state(self) -> State:
         """The plain learner's, with the stored inputs and the former net."""

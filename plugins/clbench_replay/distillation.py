@@ -9,6 +9,8 @@ task began, both restricted to the head of the rehearsed task j::
 
 a sum over tasks of means, so it weighs more with every task. D is the objective's distillation
 loss; for copy tasks ``T^2 * sum over scored bits of BCE(sigmoid(y/T), sigmoid(y*/T))``.
+
+In lockstep all tensors but the loss have a leading replica axis, and it is a sum over replicas.
 """
 
 from __future__ import annotations
@@ -37,6 +39,18 @@ def share_out(count: int, num_tasks: int, drawing: torch.Generator) -> Tensor:
     shares = torch.full((num_tasks,), count // num_tasks)
     shares[order[: count % num_tasks]] += 1
     return shares
+
+
+def ids_of_shares(shares: Tensor, count: int) -> Tensor:
+    """The task of each of `count` inputs in the order of the tasks, ``(..., count)``.
+
+    Args:
+        shares: How many each task gives, ``(..., t)``.
+        count: Their sum.
+    """
+    ends = shares.cumsum(-1)
+    position = torch.arange(count, device=shares.device)
+    return (position >= ends.unsqueeze(-1)).sum(-2)
 
 
 def require_distillable(objective: Objective) -> Distillable:
@@ -70,18 +84,18 @@ class Lesson:
 @torch.no_grad()
 def teach(
     inputs: Tensor,
+    task_ids: Tensor,
     shares: Tensor,
     net: MainNet,
     former: NamedTensors,
     layout: OutputLayout,
     objective: Distillable,
 ) -> Lesson:
-    """The lesson on `inputs`, which are ordered by task, ``shares[j]`` of task j."""
-    task_ids = torch.repeat_interleave(shares)
+    """The lesson on `inputs` of the tasks `task_ids`, ``shares[j]`` of task j."""
     window, mask = objective.replay_window(inputs)
     query = Query(inputs=inputs, task_id=task_ids, window=window)
     taught = layout.select(net(former, query, Context()), task_ids)
-    return Lesson(query, taught, mask, 1.0 / shares[task_ids])
+    return Lesson(query, taught, mask, 1.0 / shares.gather(-1, task_ids))
 
 
 def distillation(

@@ -26,6 +26,8 @@ Departures from the source:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import ClassVar
 
@@ -35,7 +37,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clbench.errors import UnavailableError
-from clbench.optimisation import FlatParameters, Optimiser
+from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
 from clbench.protocols import (
     Batch,
@@ -48,10 +50,28 @@ from clbench.protocols import (
     State,
     TaskData,
 )
+from clbench.replicas import (
+    LockstepObjective,
+    Program,
+    drawn,
+    inherited,
+    joint_context,
+    joint_regularizers,
+    joint_tensors,
+    put_together,
+)
 from clbench.sample_gradients import WeightConsolidation
 from clbench.scenario import OutputLayout, Scenario
 
-from .distillation import Lesson, copied, distillation, require_distillable, share_out, teach
+from .distillation import (
+    Lesson,
+    copied,
+    distillation,
+    ids_of_shares,
+    require_distillable,
+    share_out,
+    teach,
+)
 
 
 class GenerativeReplayParams(Params):
@@ -110,8 +130,8 @@ class GenerativeReplay:
             | {f"decoder.{name}": tensor for name, tensor in decoder.items()}
         )
         self._optimiser = Optimiser(self.parameters, context.training)
-        self._noise = context.generator("latent-noise")
-        self._drawing = context.generator("replay")
+        self._noise = [context.generator("latent-noise")]  # one; in lockstep, of all replicas
+        self._drawing = [context.generator("replay")]
         self._regularizers = context.build_regularizers(self._net)
         self._decoder_regularizers = context.build_regularizers(self._decoder)
         if any(regularizer.watches for regularizer in self._regularizers):
@@ -123,7 +143,6 @@ class GenerativeReplay:
             regularizer.begin(_part(weights, "decoder"))
         self._task_id = 0
         self._former: dict[str, Tensor] = {}
-        self._steps = 0  # of a sequence, learnt from the first batch
 
     @property
     def num_parameters(self) -> int:
@@ -140,25 +159,26 @@ class GenerativeReplay:
     def observe(self, batch: Batch) -> Observation:
         """One training step."""
         self.parameters.zero_gradients()
-        self._steps = batch.inputs.shape[0]
         weights = self.parameters.named
         main, decoder = _part(weights, "main"), _part(weights, "decoder")
         assert isinstance(batch.task_id, int)  # the scenario gives it, and tasks are not mixed
-        B = batch.inputs.shape[1]
-        lesson = self._lesson() if self._task_id > 0 else None
-        inputs, task_ids = batch.inputs, torch.full((B,), batch.task_id)
+        assert batch.window is not None  # sequences
+        inputs = batch.inputs
+        *lead, steps, B, _ = inputs.shape
+        task_ids = torch.full((*lead, B), batch.task_id, device=inputs.device)
+        lesson = self._lesson(steps) if self._task_id > 0 else None
         if lesson is not None:
             assert isinstance(lesson.query.task_id, Tensor)
-            inputs = torch.cat([inputs, lesson.query.inputs], dim=1)
-            task_ids = torch.cat([task_ids, lesson.query.task_id])
-        everything = Query(inputs=inputs, task_id=task_ids, window=slice(0, self._steps))
-        encoded = self._net(main, everything, Context(training=True))  # (S, B + n, outputs)
+            inputs = torch.cat([inputs, lesson.query.inputs], dim=-2)
+            task_ids = torch.cat([task_ids, lesson.query.task_id], dim=-1)
+        everything = Query(inputs=inputs, task_id=task_ids, window=slice(0, steps))
+        encoded = self._net(main, everything, Context(training=True))  # (..., S, B + n, outputs)
 
-        outputs = self._layout.select(encoded[batch.window, :B], batch.task_id)
-        loss = self._context.objective.losses(outputs, batch).mean()
-        total = loss + self._autoencoder_loss(encoded, everything, decoder)
+        outputs = self._layout.select(encoded[..., batch.window, :B, :], batch.task_id)
+        loss = self._context.objective.losses(outputs, batch).mean(-1)
+        total = loss.sum() + self._autoencoder_loss(encoded, everything, decoder)
         if lesson is not None and self._params.distillation_strength:
-            replayed = encoded[lesson.query.window, B:]
+            replayed = encoded[..., lesson.query.window, B:, :]
             replayed = self._layout.select(replayed, lesson.query.task_id)
             taught = distillation(replayed, lesson, self._objective, self._params.temperature)
             total = total + self._params.distillation_strength * taught
@@ -169,7 +189,7 @@ class GenerativeReplay:
             for regularizer in regularizers:
                 penalty = regularizer.penalty(part)
                 total = total if penalty is None else total + penalty
-        total.backward()  # type: ignore[no-untyped-call]
+        self.parameters.add_gradients(total)
         with torch.no_grad():
             if self._context.training.clip is not None:
                 self.parameters.clip_gradients(self._context.training.clip)
@@ -177,17 +197,18 @@ class GenerativeReplay:
         return Observation(loss.detach(), outputs.detach())
 
     def _autoencoder_loss(self, encoded: Tensor, query: Query, decoder: NamedTensors) -> Tensor:
-        """Reconstruction and prior terms, mean over all samples, ``()``."""
+        """Reconstruction and prior terms, mean over all samples of a replica, ``()``."""
         d, params = self._params.latent_size, self._params
         mean, log_variance = encoded[..., -2 * d : -d], encoded[..., -d:]
-        noise = torch.empty_like(mean).normal_(generator=self._noise)
+        shape = mean.shape[-3:]
+        noise = drawn(self._noise, lambda g: mean.new_empty(shape).normal_(generator=g))
         latent = mean + (0.5 * log_variance).exp() * noise
         decoded = self._decoder(
             decoder,
             Query(inputs=latent, task_id=query.task_id, window=query.window),
             Context(training=True),
         )
-        n = query.inputs.shape[1]
+        n = query.inputs.shape[-2]
         reconstruction = binary_cross_entropy_with_logits(decoded, query.inputs, reduction="sum")
         prior = params.latent_std**2
         spread = (log_variance.exp() + mean.square()) / prior + math.log(prior) - log_variance - 1
@@ -195,19 +216,20 @@ class GenerativeReplay:
         weighed = params.reconstruction_strength * reconstruction
         return (weighed + params.prior_strength * divergence) / n
 
-    def _lesson(self) -> Lesson:
+    def _lesson(self, steps: int) -> Lesson:
         """Inputs that the former decoder makes up, with what the former net says of them."""
         params = self._params
-        shares = share_out(params.replay_batch_size, self._task_id, self._drawing)
-        task_ids = torch.repeat_interleave(shares)
-        latent = torch.empty(self._steps, params.replay_batch_size, params.latent_size)
-        latent.normal_(0.0, params.latent_std, generator=self._drawing)
-        query = Query(inputs=latent, task_id=task_ids, window=slice(0, self._steps))
+        n, std = params.replay_batch_size, params.latent_std
+        shares = drawn(self._drawing, lambda g: share_out(n, self._task_id, g))
+        task_ids = ids_of_shares(shares, n)
+        shape = steps, n, params.latent_size
+        latent = drawn(self._drawing, lambda g: torch.empty(shape).normal_(0.0, std, generator=g))
+        query = Query(inputs=latent, task_id=task_ids, window=slice(0, steps))
         with torch.no_grad():
             logits = self._decoder(_part(self._former, "decoder"), query, Context())
             inputs = logits.sigmoid()
         former = _part(self._former, "main")
-        return teach(inputs, shares, self._net, former, self._layout, self._objective)
+        return teach(inputs, task_ids, shares, self._net, former, self._layout, self._objective)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate on the main net."""
@@ -216,6 +238,30 @@ class GenerativeReplay:
         consolidation = WeightConsolidation(weights, data, context, Context())
         for regularizer in self._regularizers:
             regularizer.consolidate(consolidation)
+
+    @classmethod
+    def lockstep_obstacle(cls, params: GenerativeReplayParams) -> str | None:
+        """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "in_lockstep")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[GenerativeReplay]) -> Program:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        together = copy(replicas[0])
+        together._context = joint_context([replica._context for replica in replicas])
+        together._objective = LockstepObjective(together._objective)
+        together._net = put_together([replica._net for replica in replicas])
+        together._decoder = put_together([replica._decoder for replica in replicas])
+        together.parameters = StackedParameters([replica.parameters for replica in replicas])
+        optimisers = [replica._optimiser for replica in replicas]
+        together._optimiser = StackedOptimiser(optimisers, together.parameters)
+        together._regularizers = joint_regularizers([r._regularizers for r in replicas])
+        decoders = [replica._decoder_regularizers for replica in replicas]
+        together._decoder_regularizers = joint_regularizers(decoders)
+        together._former = joint_tensors([replica._former for replica in replicas])
+        together._noise = [generator for replica in replicas for generator in replica._noise]
+        together._drawing = [generator for replica in replicas for generator in replica._drawing]
+        return Program(together)
 
     @torch.no_grad()
     def predict(self, query: Query) -> Tensor:
@@ -229,10 +275,9 @@ class GenerativeReplay:
             "parameters": self.parameters.state(),
             "optimiser": self._optimiser.state(),
             "task_id": self._task_id,
-            "steps": self._steps,
             "former": dict(self._former),
-            "noise": self._noise.get_state(),
-            "drawing": self._drawing.get_state(),
+            "noise": self._noise[0].get_state(),
+            "drawing": self._drawing[0].get_state(),
             "nets": [self._net.state(), self._decoder.state()],
             "regularizers": [regularizer.state() for regularizer in self._regularizers],
         }
@@ -241,10 +286,10 @@ class GenerativeReplay:
         """Take back what `state` returned."""
         self.parameters.restore(state["parameters"])
         self._optimiser.restore(state["optimiser"])
-        self._task_id, self._steps = state["task_id"], state["steps"]
+        self._task_id = state["task_id"]
         self._former = dict(state["former"])
-        self._noise.set_state(state["noise"])
-        self._drawing.set_state(state["drawing"])
+        self._noise[0].set_state(state["noise"])
+        self._drawing[0].set_state(state["drawing"])
         for net, saved in zip((self._net, self._decoder), state["nets"], strict=True):
             net.restore(saved)
         for regularizer, saved in zip(self._regularizers, state["regularizers"], strict=True):

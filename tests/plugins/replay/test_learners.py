@@ -159,8 +159,8 @@ def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -
     (batch,) = _batches(2, 1)
     former = {n: t.detach().clone() for n, t in learner.parameters.named.items()}
     drawing, noise = torch.Generator(), torch.Generator()
-    drawing.set_state(learner._drawing.get_state())
-    noise.set_state(learner._noise.get_state())
+    drawing.set_state(learner._drawing[0].get_state())
+    noise.set_state(learner._noise[0].get_state())
     torch.randperm(2, generator=drawing)
     ids = torch.tensor([0] * 5 + [1] * 5)
     z = torch.empty(5, 10, 2).normal_(0.0, 1.5, generator=drawing)
