@@ -118,7 +118,7 @@ def _masks_of_ones(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_output_penalty(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ChunkedHypernetwork, "_subset", lambda self: [])
+    patch.setattr(ChunkedHypernetwork, "_subset", lambda self: torch.arange(0))
 
 
 def _targets_that_follow(patch: pytest.MonkeyPatch) -> None:

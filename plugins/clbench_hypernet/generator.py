@@ -26,6 +26,7 @@ from torch import Tensor
 from clbench.errors import ClbenchError
 from clbench.params import Params
 from clbench.protocols import NamedTensors
+from clbench.replicas import add_product
 
 _ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "elu": torch.nn.functional.elu}
 
@@ -133,9 +134,9 @@ class Hypernetwork:
             embeddings: (T, task_embedding_size).
 
         Returns:
-            (T, N).
+            (T, N). All may have a leading replica axis.
         """
-        return self.chunks(params, embeddings)[:, : self._num_weights]
+        return self.chunks(params, embeddings)[..., : self._num_weights]
 
     def chunks(self, params: NamedTensors, embeddings: Tensor) -> Tensor:
         """As a call, with what the last chunk has too many: ``(T, chunks * chunk_size)``.
@@ -144,12 +145,18 @@ class Hypernetwork:
         """
         activation = _ACTIVATIONS[self._architecture.activation]
         W = params["W0"]
-        by_chunk = torch.addmm(params["b0"], params["chunks"], W[:, self._chunk_columns].t())
-        by_task = embeddings @ W[:, self._task_columns].t()
-        x = (by_task[:, None] + by_chunk[None]).flatten(0, 1)  # (T * chunks, width)
+        by_chunk = _affine(params["chunks"], W[..., self._chunk_columns], params["b0"])
+        by_task = embeddings @ W[..., self._task_columns].mT
+        x = by_task[..., :, None, :] + by_chunk[..., None, :, :]
+        x = x.flatten(-3, -2)  # (T * chunks, width)
         for i in range(1, self._num_layers):
-            x = torch.addmm(params[f"b{i}"], activation(x), params[f"W{i}"].t())
-        return x.view(len(embeddings), -1)
+            x = _affine(activation(x), params[f"W{i}"], params[f"b{i}"])
+        return x.view(*embeddings.shape[:-1], -1)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``W x + b``."""
+    return add_product(bias.unsqueeze(-2), x, weight.mT)
 
 
 def _xavier(fan_in: int, fan_out: int) -> float:

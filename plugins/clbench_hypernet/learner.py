@@ -24,6 +24,8 @@ Nothing here knows what the main net is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -33,7 +35,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
 from clbench.errors import UnavailableError
-from clbench.optimisation import FlatParameters, Optimiser
+from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
 from clbench.protocols import (
     Batch,
@@ -45,6 +47,7 @@ from clbench.protocols import (
     State,
     TaskData,
 )
+from clbench.replicas import Program, drawn, inherited, joint_context
 from clbench.sample_gradients import WeightConsolidation
 from clbench.scenario import WITH_BOUNDARIES, Scenario
 
@@ -89,11 +92,12 @@ class ChunkedHypernetwork:
         self._params, self._context = params, context
         self._net, self._layout = context.net, context.layout
         self._clip = context.training.clip
-        self._sizes = [torch.Size(shape).numel() for shape in self._net.shapes.values()]
+        self._shapes = self._net.shapes
+        self._sizes = [torch.Size(shape).numel() for shape in self._shapes.values()]
         self._hypernetwork = Hypernetwork(params, self._sizes, context.layout.num_tasks)
         self._parameters = FlatParameters(self._hypernetwork.initial(context.generator("init")))
         self._optimiser = Optimiser(self._parameters, context.training)
-        self._subsets = context.generator("regularized-tasks")
+        self._subsets = [context.generator("regularized-tasks")]  # one; in lockstep, of replicas
         self._task_id = 0
         self._targets: Tensor | None = None  # (t, N): the weights of earlier tasks
         self._num_weights = sum(self._sizes)
@@ -122,7 +126,7 @@ class ChunkedHypernetwork:
         """Masks times ``2 beta / |J|``."""
         if self._targets is None:
             return
-        count, wanted = len(self._targets), self._params.regularized_tasks
+        count, wanted = self._num_targets, self._params.regularized_tasks
         J = count if wanted == "all" else min(wanted, count)
         self._factors = self._masks[:count] * (2 * self._params.beta / J)
 
@@ -130,13 +134,14 @@ class ChunkedHypernetwork:
         """One training step."""
         self._parameters.zero_gradients()
         subset = self._subset()
-        ahead = bool(subset) and self._params.look_ahead
-        chunks = self._chunks([self._task_id] if ahead else [self._task_id, *subset])
-        pull = self._pull[: len(chunks)]
-        observation = self._task_gradient(batch, chunks[0], out=pull[0])
-        if subset and not ahead:
-            self._penalty_gradient(chunks.detach()[1:], subset, out=pull[1:])
-        chunks.backward(pull)  # type: ignore[no-untyped-call]
+        has_penalty = subset.shape[-1] > 0
+        ahead = has_penalty and self._params.look_ahead
+        chunks = self._chunks(subset[..., :0] if ahead else subset)
+        pull = self._pull[..., : chunks.shape[-2], :]
+        observation = self._task_gradient(batch, chunks[..., 0, :], out=pull[..., 0, :])
+        if has_penalty and not ahead:
+            self._penalty_gradient(chunks.detach()[..., 1:, :], subset, out=pull[..., 1:, :])
+        self._parameters.add_gradients(chunks, pull)
         if ahead:
             self._add_penalty_ahead(subset)
         with torch.no_grad():
@@ -145,40 +150,45 @@ class ChunkedHypernetwork:
             self._optimiser.step()
         return observation
 
-    def _subset(self) -> list[int]:
-        """The earlier tasks of this step's output penalty."""
-        if self._targets is None:
-            return []
-        count, wanted = len(self._targets), self._params.regularized_tasks
+    def _subset(self) -> Tensor:
+        """The earlier tasks J of this step's output penalty, ``(|J|,)``, maybe none."""
+        count, wanted = self._num_targets, self._params.regularized_tasks
         if wanted == "all" or wanted >= count:
-            return list(range(count))
-        return torch.randperm(count, generator=self._subsets)[:wanted].tolist()
+            every = torch.arange(count, device=self._pull.device)
+            return every.expand(*self._pull.shape[:-2], count)
+        return drawn(self._subsets, lambda g: torch.randperm(count, generator=g)[:wanted])
 
-    def _chunks(self, task_ids: list[int]) -> Tensor:
+    @property
+    def _num_targets(self) -> int:
+        """Earlier tasks whose weights are kept."""
+        return 0 if self._targets is None else self._targets.shape[-2]
+
+    def _chunks(self, subset: Tensor) -> Tensor:
         """Differentiable chunks of weights of the current task first, then of earlier ones."""
         named = self._parameters.named
-        embeddings = named["tasks"][task_ids]
-        if self._params.old_embeddings == "frozen" and len(task_ids) > 1:
-            embeddings = torch.cat([embeddings[:1], embeddings[1:].detach()])
+        embeddings = _rows(named["tasks"], pad(subset, (1, 0), value=self._task_id))
+        if self._params.old_embeddings == "frozen" and subset.shape[-1] > 0:
+            now, before = embeddings[..., :1, :], embeddings[..., 1:, :]
+            embeddings = torch.cat([now, before.detach()], dim=-2)
         return self._hypernetwork.chunks(named, embeddings)
 
     def _task_gradient(self, batch: Batch, chunks: Tensor, out: Tensor) -> Observation:
         """The gradient of the task loss, with penalties on the generated weights, into `out`."""
-        leaf = chunks.detach()[: self._num_weights].requires_grad_()
+        leaf = chunks.detach()[..., : self._num_weights].requires_grad_()
         named = self._named(leaf)
         outputs = self._net(named, batch, Context(training=True))
         outputs = self._layout.select(outputs, batch.task_id)
         first = self._first_label(self._task_id)  # earlier tasks' outputs do not compete
         local = replace(batch, targets=batch.targets - first) if first else batch
         outputs = outputs[..., first:] if first else outputs
-        loss = self._context.objective.losses(outputs, local).mean()
-        total = loss
+        loss = self._context.objective.losses(outputs, local).mean(-1)
+        total = loss.sum()
         for regularizer in self._context.regularizers:
             penalty = regularizer.penalty(named)
             total = total if penalty is None else total + penalty
         (gradient,) = torch.autograd.grad(total, leaf)
         shown = pad(outputs.detach(), (first, 0), value=-math.inf) if first else outputs.detach()
-        out[: self._num_weights] = gradient
+        out[..., : self._num_weights] = gradient
         return Observation(loss.detach(), shown)
 
     def _first_label(self, task_id: int) -> int:
@@ -186,37 +196,37 @@ class ChunkedHypernetwork:
         is_global = self._layout.scenario is Scenario.CLASS_IL
         return int(self._layout.own_rows(task_id).start) if is_global else 0
 
-    def _penalty_gradient(self, chunks: Tensor, subset: list[int], out: Tensor) -> None:
+    def _penalty_gradient(self, chunks: Tensor, subset: Tensor, out: Tensor) -> None:
         """Gradient of the output penalty with respect to the weights of earlier tasks, into `out`.
 
         Args:
             chunks: (|J|, chunks * chunk_size).
-            subset: J.
+            subset: J, (|J|,).
             out: Like `chunks`; untouched beyond the N weights.
         """
         assert self._targets is not None  # the subset is one of its rows
-        every = len(subset) == len(self._targets)
-        targets = self._targets if every else self._targets[subset]
+        every = subset.shape[-1] == self._num_targets
+        targets = self._targets if every else _rows(self._targets, subset)
         factors = self._factors if every else self._factors[subset]
         N = self._num_weights
-        torch.sub(chunks[:, :N], targets, out=out[:, :N]).mul_(factors)
+        torch.sub(chunks[..., :N], targets, out=out[..., :N]).mul_(factors)
 
-    def _add_penalty_ahead(self, subset: list[int]) -> None:
+    def _add_penalty_ahead(self, subset: Tensor) -> None:
         """Add the gradient of the output penalty, taken after the optimiser's look-ahead."""
         step = self._optimiser.look_ahead(self._parameters.gradients)
         ahead = self._parameters.values + step
         named = {n: t.requires_grad_() for n, t in self._parameters.split(ahead).items()}
-        now = self._parameters.named["tasks"].detach()[subset].requires_grad_()
+        now = _rows(self._parameters.detached["tasks"], subset).requires_grad_()
         chunks = self._hypernetwork.chunks(named, now)
-        pull = self._pull[: len(subset)]
+        pull = self._pull[..., : subset.shape[-1], :]
         self._penalty_gradient(chunks.detach(), subset, out=pull)
         trained = {n: t for n, t in named.items() if n != "tasks"}
         *gradients, by_embedding = torch.autograd.grad(chunks, [*trained.values(), now], pull)
-        own = self._parameters.split(self._parameters.gradients)
+        own = self._parameters.named_gradients
         for name, gradient in zip(trained, gradients, strict=True):
             own[name] += gradient
         if self._params.old_embeddings == "trained":
-            own["tasks"][subset] += by_embedding
+            own["tasks"].scatter_add_(-2, _index(subset, by_embedding), by_embedding)
 
     def _mask(self, task_id: int) -> Tensor:
         """1 for every weight of task `task_id`, 0 for the output rows of other tasks' heads."""
@@ -228,16 +238,36 @@ class ChunkedHypernetwork:
         return torch.cat([mask.flatten() for mask in masks.values()])
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        """Flat weights (N,) by the main net's names."""
-        parts = torch.split(weights, self._sizes)
-        shapes = self._net.shapes
-        return {n: p.view(shape) for (n, shape), p in zip(shapes.items(), parts, strict=True)}
+        """Flat weights (..., N) by the main net's names."""
+        parts = torch.split(weights, self._sizes, -1)
+        pairs, lead = zip(self._shapes.items(), parts, strict=True), weights.shape[:-1]
+        return {name: part.view(*lead, *shape) for (name, shape), part in pairs}
 
     @torch.no_grad()
     def _generate(self, task_ids: list[int]) -> Tensor:
         """The weights of some tasks as they are now, (T, N)."""
         named = self._parameters.detached
         return self._hypernetwork(named, named["tasks"][task_ids])
+
+    @classmethod
+    def lockstep_obstacle(cls, params: ChunkedHypernetworkParams) -> str | None:
+        """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""
+        return inherited(cls, "in_lockstep")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[ChunkedHypernetwork]) -> Program:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        together = copy(replicas[0])
+        together._context = joint_context([replica._context for replica in replicas])
+        together._net = together._context.net
+        together._parameters = StackedParameters([replica._parameters for replica in replicas])
+        optimisers = [replica._optimiser for replica in replicas]
+        together._optimiser = StackedOptimiser(optimisers, together._parameters)
+        together._subsets = [generator for r in replicas for generator in r._subsets]
+        targets = [replica._targets for replica in replicas if replica._targets is not None]
+        together._targets = torch.stack(targets) if targets else None
+        together._pull = torch.stack([replica._pull for replica in replicas])
+        return Program(together)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate on the generated weights of the task."""
@@ -293,7 +323,7 @@ class ChunkedHypernetwork:
             "optimiser": self._optimiser.state(),
             "task_id": self._task_id,
             "targets": self._targets,
-            "subsets": self._subsets.get_state(),
+            "subsets": self._subsets[0].get_state(),
             "net": self._net.state(),
             "regularizers": [r.state() for r in self._context.regularizers],
         }
@@ -304,9 +334,19 @@ class ChunkedHypernetwork:
         self._optimiser.restore(state["optimiser"])
         self._task_id, self._targets = state["task_id"], state["targets"]
         self._set_factors()
-        self._subsets.set_state(state["subsets"])
+        self._subsets[0].set_state(state["subsets"])
         self._net.restore(state["net"])
         for regularizer, saved in zip(
             self._context.regularizers, state["regularizers"], strict=True
         ):
             regularizer.restore(saved)
+
+
+def _index(ids: Tensor, like: Tensor) -> Tensor:
+    """The index by which `torch.gather` takes rows ``(..., T, n)``, those `ids` ``(..., T)``."""
+    return ids.unsqueeze(-1).expand(*ids.shape, like.shape[-1])
+
+
+def _rows(tensor: Tensor, ids: Tensor) -> Tensor:
+    """The rows `ids` ``(..., T)`` of ``(..., K, n)``."""
+    return tensor.gather(-2, _index(ids, tensor))

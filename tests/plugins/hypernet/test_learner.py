@@ -179,7 +179,7 @@ def test_a_random_subset_of_earlier_tasks_is_drawn_afresh_at_each_step() -> None
         _learn(learner, task_id, 1)
     learner.begin_task(3)
 
-    drawn = [tuple(learner._subset()) for _ in range(300)]
+    drawn = [tuple(learner._subset().tolist()) for _ in range(300)]
 
     assert {len(subset) for subset in drawn} == {1}
     for j in range(3):
