@@ -37,7 +37,7 @@ LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
 TRAINING = Training(iterations=1, learning_rate=1e-3, clip_grad_norm=1.0)
 
 
-def context(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> LearnerContext:
+def context(make: Callable[[MainNet], tuple[Regularizer, ...]], seed: int = 0) -> LearnerContext:
     """What a learner is built from."""
     net = Elman(RecurrentParams(hidden_size=H), FAMILY.spec, LAYOUT)
     return LearnerContext(
@@ -47,23 +47,23 @@ def context(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> LearnerContex
         objective=FAMILY.objective,
         training=TRAINING,
         regularizers=make(net),
-        generator=lambda purpose: generator(0, purpose),
-        model_seed=0,
+        generator=lambda purpose: generator(seed, purpose),
+        model_seed=seed,
         build_net=lambda spec, layout, changes: net,
         build_regularizers=make,
     )
 
 
-def learner(make: Callable[[MainNet], tuple[Regularizer, ...]]) -> FineTuning:
+def learner(make: Callable[[MainNet], tuple[Regularizer, ...]], seed: int = 0) -> FineTuning:
     """The plain learner in its second task, so that penalties are active."""
-    made = FineTuning(FineTuningParams(), context(make))
+    made = FineTuning(FineTuningParams(), context(make, seed))
     made.begin_task(0)
     made.end_task(0, Data())
     made.begin_task(1)
     return made
 
 
-def hypernetwork() -> ChunkedHypernetwork:
+def hypernetwork(seed: int = 0) -> ChunkedHypernetwork:
     """That of the permuted copy task in its fifth task, so that it keeps four earlier ones."""
     params = ChunkedHypernetworkParams(
         chunk_size=2500,
@@ -72,7 +72,7 @@ def hypernetwork() -> ChunkedHypernetwork:
         chunk_embedding_size=32,
         beta=10,
     )
-    made = ChunkedHypernetwork(params, context(lambda net: ()))
+    made = ChunkedHypernetwork(params, context(lambda net: (), seed))
     made.begin_task(4)
     return made
 
@@ -87,10 +87,10 @@ class Data:
         return [batch(num_samples, task_id=0)]
 
 
-def batch(size: int, task_id: int) -> Batch:
+def batch(size: int, task_id: int, seed: int = 0) -> Batch:
     """Training samples of a task."""
     task = FAMILY.tasks(42, Scenario.TASK_IL)[task_id]
-    return replace(task.train_stream(generator(0, "order")).next(size), task_id=task_id)
+    return replace(task.train_stream(generator(seed, "order")).next(size), task_id=task_id)
 
 
 def plain_step(samples: Batch) -> Callable[[], None]:
