@@ -38,7 +38,7 @@ class Bitwise:
         begin, end = stop + 1, (2 * stop + 1).clamp(max=S)
         first = min(int(begin.min()), S - 1)
         window = slice(first, max(int(end.max()), first + 1))
-        steps = torch.arange(window.start, window.stop).unsqueeze(1)
+        steps = torch.arange(window.start, window.stop, device=inputs.device).unsqueeze(1)
         scored = (steps >= begin) & (steps < end)  # (W, B)
         return window, None if bool(scored.all()) else scored.to(inputs.dtype)
 

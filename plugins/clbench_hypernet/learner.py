@@ -156,7 +156,8 @@ class ChunkedHypernetwork:
         if wanted == "all" or wanted >= count:
             every = torch.arange(count, device=self._pull.device)
             return every.expand(*self._pull.shape[:-2], count)
-        return drawn(self._subsets, lambda g: torch.randperm(count, generator=g)[:wanted])
+        subset = drawn(self._subsets, lambda g: torch.randperm(count, generator=g)[:wanted])
+        return subset.to(self._pull.device)
 
     @property
     def _num_targets(self) -> int:

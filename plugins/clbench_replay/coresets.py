@@ -97,14 +97,15 @@ class Coresets(FineTuning):
         """Stored inputs drawn for a step, and how many of each task."""
         shares = share_out(self._params.replay_batch_size, len(self._stored), self._drawing)
         drawn = [
-            inputs.index_select(self._axis, self._draw(inputs.shape[self._axis], n))
+            inputs.index_select(self._axis, self._draw(inputs, n))
             for inputs, n in zip(self._stored, shares.tolist(), strict=True)
         ]
         inputs = torch.cat(_of_one_length(drawn) if self._axis == 1 else drawn, dim=self._axis)
-        return inputs, shares
+        return inputs, shares.to(inputs.device)
 
-    def _draw(self, size: int, count: int) -> Tensor:
-        return torch.randint(size, (count,), generator=self._drawing)
+    def _draw(self, inputs: Tensor, count: int) -> Tensor:
+        size = inputs.shape[self._axis]
+        return torch.randint(size, (count,), generator=self._drawing).to(inputs.device)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Store inputs of the task."""

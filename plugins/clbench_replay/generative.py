@@ -166,7 +166,7 @@ class GenerativeReplay:
         inputs = batch.inputs
         *lead, steps, B, _ = inputs.shape
         task_ids = torch.full((*lead, B), batch.task_id, device=inputs.device)
-        lesson = self._lesson(steps) if self._task_id > 0 else None
+        lesson = self._lesson(inputs) if self._task_id > 0 else None
         if lesson is not None:
             assert isinstance(lesson.query.task_id, Tensor)
             inputs = torch.cat([inputs, lesson.query.inputs], dim=-2)
@@ -201,7 +201,9 @@ class GenerativeReplay:
         d, params = self._params.latent_size, self._params
         mean, log_variance = encoded[..., -2 * d : -d], encoded[..., -d:]
         shape = mean.shape[-3:]
-        noise = drawn(self._noise, lambda g: mean.new_empty(shape).normal_(generator=g))
+        noise = drawn(
+            self._noise, lambda g: torch.empty(shape, dtype=mean.dtype).normal_(generator=g)
+        ).to(mean.device)
         latent = mean + (0.5 * log_variance).exp() * noise
         decoded = self._decoder(
             decoder,
@@ -216,14 +218,19 @@ class GenerativeReplay:
         weighed = params.reconstruction_strength * reconstruction
         return (weighed + params.prior_strength * divergence) / n
 
-    def _lesson(self, steps: int) -> Lesson:
-        """Inputs that the former decoder makes up, with what the former net says of them."""
+    def _lesson(self, like: Tensor) -> Lesson:
+        """Inputs that the former decoder makes up, with what the former net says of them.
+
+        They are as long as those of `like`, ``(..., S, B, F)``.
+        """
         params = self._params
-        n, std = params.replay_batch_size, params.latent_std
-        shares = drawn(self._drawing, lambda g: share_out(n, self._task_id, g))
+        steps, n, std = like.shape[-3], params.replay_batch_size, params.latent_std
+        shares = drawn(self._drawing, lambda g: share_out(n, self._task_id, g)).to(like.device)
         task_ids = ids_of_shares(shares, n)
-        shape = steps, n, params.latent_size
-        latent = drawn(self._drawing, lambda g: torch.empty(shape).normal_(0.0, std, generator=g))
+        latent = torch.empty(steps, n, params.latent_size, dtype=like.dtype)
+        latent = drawn(
+            self._drawing, lambda g: torch.empty_like(latent).normal_(0.0, std, generator=g)
+        ).to(like.device)
         query = Query(inputs=latent, task_id=task_ids, window=slice(0, steps))
         with torch.no_grad():
             logits = self._decoder(_part(self._former, "decoder"), query, Context())
