@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clbench.errors import ClbenchError
-from clbench.protocols import Batch, State
+from clbench.protocols import CPU, Batch, State
 
 
 class Sweep:
@@ -20,21 +20,23 @@ class Sweep:
         size: Number of samples.
         generator: Draws the orders. It belongs to the sweep from now on: `state` and `restore`
             rely on nobody else drawing from it.
+        device: Where the indices are; an order is drawn on the CPU and moved whole.
 
     Raises:
         ClbenchError: There are no samples.
     """
 
-    def __init__(self, size: int, generator: torch.Generator) -> None:
+    def __init__(self, size: int, generator: torch.Generator, device: torch.device = CPU) -> None:
         if size < 1:
             raise ClbenchError(f"a sweep needs at least 1 sample, found {size}")
         self._size = size
-        self._generator = generator
+        self._generator, self._device = generator, device
         self._begin_sweep()
 
     def _begin_sweep(self) -> None:
         self._before = self._generator.get_state()
-        self._order = torch.randperm(self._size, generator=self._generator)
+        order = torch.randperm(self._size, generator=self._generator)
+        self._order = order.to(self._device, non_blocking=True)
         self._position = 0
 
     def next(self, count: int) -> Tensor:
@@ -71,15 +73,20 @@ class SweptStream:
         size: Number of samples.
         gather: The batch of the samples with the given indices, ``(B,)``, with task id None.
         generator: Draws the orders (see `Sweep`).
+        device: Where the samples are.
 
     Raises:
         ClbenchError: There are no samples.
     """
 
     def __init__(
-        self, size: int, gather: Callable[[Tensor], Batch], generator: torch.Generator
+        self,
+        size: int,
+        gather: Callable[[Tensor], Batch],
+        generator: torch.Generator,
+        device: torch.device = CPU,
     ) -> None:
-        self._sweep = Sweep(size, generator)
+        self._sweep = Sweep(size, generator, device)
         self._gather = gather
 
     def next(self, size: int) -> Batch:

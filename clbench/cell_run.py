@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
+import torch
+
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig, Choice
 from clbench.curves import CurveKeeper, DivergedError
 from clbench.executor import Progress
 from clbench.mixing import MixedStream
+from clbench.moving import MovedStream, batch_on, tasks_on
 from clbench.params import read
 from clbench.protocols import (
+    CPU,
     Batch,
     BatchStream,
     HasArtefacts,
@@ -70,6 +74,7 @@ class CellRun:
         tracking: Told of what is learnt; by default it tells nobody.
         sibling: The run of another seed of the same cell, to share data with.
         share: Part of the time of what several runs do together that counts as this run's.
+        device: Where it computes.
         rows: The rows of R so far.
         total: Training steps in all.
     """
@@ -82,6 +87,7 @@ class CellRun:
     tracking: Tracking = field(default_factory=Tracking)
     sibling: CellRun | None = None
     share: float = 1.0
+    device: torch.device = CPU
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
             ("data", "train", "consolidate", "evaluate", "total"), 0.0
@@ -138,6 +144,7 @@ class CellRun:
             regularizers=self._regularizers(self.net),
             build_net=self._net,
             build_regularizers=self._regularizers,
+            device=self.device,
             generator=lambda name: generator(config.seed, *purpose, name),
             model_seed=config.seed,
         )
@@ -166,8 +173,12 @@ class CellRun:
             if self.sibling and self.sibling.config.data_seed == self.config.data_seed:
                 self.tasks, self.tests = self.sibling.tasks, self.sibling.tests
             else:
-                self.tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
-                self.tests = [list(task.test_batches()) for task in self.tasks]
+                tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
+                self.tasks = tasks_on(self.device, tasks)
+                self.tests = [
+                    [batch_on(self.device, batch) for batch in task.test_batches()]
+                    for task in self.tasks
+                ]
         self.total = sum(self.steps(i) for i in range(len(self.tasks)))
         done = self.saved["done"] if self.saved else 0
         metric = self.family.objective.metric
@@ -281,16 +292,21 @@ class CellRun:
         """Training samples of one task with its id where the scenario gives it."""
         told = task_id if self.config.scenario.gives_task_id_at_train else None
         order = generator(self.config.seed, purpose, task_id)
-        return _NamedStream(self.tasks[task_id].train_stream(order), told)
+        return self._here(_NamedStream(self.tasks[task_id].train_stream(order), told))
 
-    def mixed_stream(self, num_tasks: int) -> MixedStream:
+    def mixed_stream(self, num_tasks: int) -> BatchStream:
         """Training samples of the first `num_tasks` tasks, mixed."""
         streams = [
             task.train_stream(generator(self.config.seed, "order", j))
             for j, task in enumerate(self.tasks[:num_tasks])
         ]
         drawing = generator(self.config.seed, "mixing", num_tasks)
-        return MixedStream(streams, drawing, self.config.scenario.gives_task_id_at_train)
+        told = self.config.scenario.gives_task_id_at_train
+        return self._here(MixedStream(streams, drawing, told))
+
+    def _here(self, stream: BatchStream) -> BatchStream:
+        """The stream with its batches on the device of the cell."""
+        return stream if self.device == CPU else MovedStream(stream, self.device)
 
 
 @dataclass(frozen=True, slots=True)

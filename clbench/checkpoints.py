@@ -3,8 +3,9 @@
 A cell has a folder in the cache, ``<cache>/clbench/checkpoints/<id>``, with two generations, each
 written whole or not at all; if the newer one cannot be read the older one serves. They hold
 tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
-a file that somebody changed runs no code. A checkpoint serves only the program that made it: the
-same commit of a clean checkout or the same installed version, and the same torch. With
+a file that somebody changed runs no code. Tensors are written from the CPU and read to it, wherever
+they are used. A checkpoint serves only the program that made it: the same commit of a clean
+checkout or the same installed version, the same torch, and the same device. With
 ``CLBENCH_CACHE`` the cache is elsewhere. When a cell has ended, whoever keeps its record removes
 its checkpoints.
 """
@@ -88,7 +89,7 @@ class Checkpoints:
         import torch  # here, not at the top: who only forgets needs none
 
         try:
-            content = torch.load(path, weights_only=True)
+            content = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # a damaged file may raise anything
             self.notes.append(f"checkpoint {path.name} cannot be read ({type(error).__name__})")
             return None
@@ -96,7 +97,7 @@ class Checkpoints:
             self.notes.append(f"checkpoint {path.name} is no checkpoint")
             return None
         if {key: content.get(key) for key in self._head} != self._head:
-            self.notes.append(f"checkpoint {path.name} was made by another version")
+            self.notes.append(f"checkpoint {path.name} was made by another version or device")
             return None
         return content
 
@@ -118,7 +119,8 @@ class Checkpoints:
             temporary = Path(name)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    torch.save({**self._head, "number": self._number, "state": dict(state)}, file)
+                    content = {"number": self._number, "state": _on_cpu(state)}
+                    torch.save(self._head | content, file)
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
@@ -130,3 +132,12 @@ class Checkpoints:
             note = f"checkpoint cannot be written ({error})"
             if note not in self.notes:
                 self.notes.append(note)
+
+
+def _on_cpu(state: Any) -> Any:
+    """A state with its tensors on the CPU; those that are there are not copied."""
+    if isinstance(state, Mapping):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [_on_cpu(value) for value in state]
+    return state.cpu() if hasattr(state, "cpu") else state

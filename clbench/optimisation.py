@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 
 from clbench.config import Adam, Sgd, Training
-from clbench.protocols import NamedTensors, State
+from clbench.protocols import CPU, NamedTensors, State
 
 
 class FlatParameters:
     """Trainable parameters whose values and gradients are views of two flat buffers.
+
+    Args:
+        initial: Name -> initial value, wherever it was drawn.
+        device: Where the buffers are.
 
     Attributes:
         values: All values, shape ``(P,)``, in the order of the names.
@@ -27,9 +31,10 @@ class FlatParameters:
         named_gradients: Name -> its gradient, a view of `gradients`.
     """
 
-    def __init__(self, initial: NamedTensors) -> None:
+    def __init__(self, initial: NamedTensors, device: torch.device = CPU) -> None:
         self.shapes = {name: tensor.shape for name, tensor in initial.items()}
-        values = torch.cat([tensor.detach().reshape(-1) for tensor in initial.values()])
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in initial.values()])
+        values = flat.to(device)
         self.move(values, torch.zeros_like(values))
 
     def move(self, values: Tensor, gradients: Tensor) -> None:
@@ -188,7 +193,10 @@ class Optimiser:
         """Take back the moments."""
         self.reset()
         if state:
-            self._inner.state[self._flat] = {name: value.clone() for name, value in state.items()}
+            device = self._flat.device
+            self._inner.state[self._flat] = {
+                name: value.to(device, copy=True) for name, value in state.items()
+            }
             self._steps = int(state.get("step", 0))
 
 

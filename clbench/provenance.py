@@ -13,13 +13,19 @@ from pathlib import Path
 
 import torch
 
+from clbench.protocols import CPU
 from clbench.records import Provenance
 
 PACKAGES = ("clbench", "torch", "numpy", "pydantic", "pluggy")
 
 
 def collect(
-    suite: str, row: str, started: datetime, notes: tuple[str, ...] = (), lockstep: int = 1
+    suite: str,
+    row: str,
+    started: datetime,
+    notes: tuple[str, ...] = (),
+    lockstep: int = 1,
+    device: torch.device = CPU,
 ) -> Provenance:
     """The provenance of a record that is made now, in this process."""
     commit, dirty = _checkout()
@@ -34,7 +40,7 @@ def collect(
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=_cpu(),
-        device="cpu",
+        device=_device_name(device),
         threads=torch.get_num_threads(),
         peak_memory_mib=round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
         notes=notes,
@@ -42,11 +48,19 @@ def collect(
     )
 
 
-def program() -> dict[str, str]:
-    """What runs here, as far as it decides whether a checkpoint may be taken up."""
+def program(device: torch.device = CPU) -> dict[str, str]:
+    """What runs here, and on what, as far as it decides whether a checkpoint may be taken up."""
     commit, dirty = _checkout()
     found = {name: _version(name) or "none" for name in ("clbench", "torch")}
-    return found | {"commit": f"{commit}{' and changes' if dirty else ''}"}
+    return found | {
+        "commit": f"{commit}{' and changes' if dirty else ''}",
+        "device": _device_name(device),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _version(package: str) -> str | None:

@@ -1,7 +1,9 @@
 """Every random draw comes from a generator derived from a seed and a purpose.
 
 So the executor, the number of workers and the order of cells never matter, and a draw added for
-one purpose does not shift the draws of another.
+one purpose does not shift the draws of another. Generators are of the CPU, whatever device a cell
+computes on, so that the same numbers are drawn for each: initial weights, orders, masks, noise.
+What is drawn is moved to where it is used (``.to(device, non_blocking=True)``: nobody waits).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from clbench.curves import DivergedError
 from clbench.errors import UnavailableError
 from clbench.lessons import Lesson, learn
 from clbench.matrix import Cell, Group
-from clbench.protocols import State
+from clbench.protocols import CPU, State
 from clbench.records import Failure, MetricInfo, Record, Result, Status, Timing
 from clbench.regimes import REGIMES, task_free
 from clbench.registry import Registry
@@ -33,7 +33,11 @@ Outcome: TypeAlias = tuple[Result, Timing] | BaseException
 
 
 def run_cell(
-    cell: Cell, registry: Registry, report: Report, checkpoints: Checkpoints | None = None
+    cell: Cell,
+    registry: Registry,
+    report: Report,
+    checkpoints: Checkpoints | None = None,
+    device: torch.device = CPU,
 ) -> Record:
     """Run one cell.
 
@@ -42,14 +46,19 @@ def run_cell(
         registry: Where its plugins are found.
         report: Told of the progress, a few times a second.
         checkpoints: Where to take up an interrupted run, and to leave checkpoints; None: nowhere.
+        device: Where to compute.
 
     Returns:
         A record of status ``ok``, ``skipped`` (the data is not here), ``out-of-memory`` or
         ``failed`` (with the traceback).
     """
     started, tracking = datetime.now(timezone.utc), Tracking.of(cell, registry)
-    outcome = _outcome(cell, registry, report, checkpoints, tracking)
-    return _record(cell, started, outcome, checkpoints, tracking, lockstep=1)
+    outcome: Outcome
+    try:
+        outcome = run(cell.config, registry, report, checkpoints, tracking, device)
+    except (Exception, SystemExit) as error:
+        outcome = error
+    return _record(cell, started, outcome, checkpoints, tracking, device, lockstep=1)
 
 
 def run_group(
@@ -57,6 +66,7 @@ def run_group(
     registry: Registry,
     report: Report,
     checkpoints: Sequence[Checkpoints] | None = None,
+    device: torch.device = CPU,
 ) -> tuple[Record, ...]:
     """Run cells that are equal but for their seeds, in lockstep as far as they are equally far.
 
@@ -68,6 +78,7 @@ def run_group(
         registry: Where the plugins are found.
         report: Told of the progress of each cell, a few times a second.
         checkpoints: Of each cell, as in `run_cell`; None: nowhere.
+        device: Where to compute.
 
     Returns:
         The record of each cell, as of `run_cell`.
@@ -87,28 +98,17 @@ def run_group(
             for r, tracking in zip(part, told, strict=True)
         ]
         try:
-            outcomes = run_together(starts, registry, report) if width > 1 else None
+            outcomes = run_together(starts, registry, report, device) if width > 1 else None
         except (Exception, SystemExit):
             outcomes = None
         for i, r in enumerate(part):
             if outcomes is None:
-                records[r] = run_cell(group[r], registry, report, kept[r])
+                records[r] = run_cell(group[r], registry, report, kept[r], device)
             else:
-                records[r] = _record(group[r], started, outcomes[i], kept[r], told[i], width)
+                records[r] = _record(
+                    group[r], started, outcomes[i], kept[r], told[i], device, width
+                )
     return tuple(records[r] for r in range(len(group)))
-
-
-def _outcome(
-    cell: Cell,
-    registry: Registry,
-    report: Report,
-    checkpoints: Checkpoints | None,
-    tracking: Tracking,
-) -> Outcome:
-    try:
-        return run(cell.config, registry, report, checkpoints, tracking)
-    except (Exception, SystemExit) as error:
-        return error
 
 
 def _record(
@@ -117,6 +117,7 @@ def _record(
     outcome: Outcome,
     checkpoints: Checkpoints | None,
     tracking: Tracking,
+    device: torch.device,
     lockstep: int,
 ) -> Record:
     result: Result | None = None
@@ -134,7 +135,7 @@ def _record(
         result=result,
         failure=failure,
         timing=timing,
-        provenance=provenance.collect(cell.suite, cell.row, started, notes, lockstep),
+        provenance=provenance.collect(cell.suite, cell.row, started, notes, lockstep, device),
     )
     return tracking.finished(record)
 
@@ -142,7 +143,8 @@ def _record(
 def _status(error: BaseException) -> Status:
     if isinstance(error, UnavailableError):
         return "skipped"
-    return "out-of-memory" if isinstance(error, MemoryError) else "failed"
+    no_memory = (MemoryError, torch.OutOfMemoryError)  # of the host, of the GPU
+    return "out-of-memory" if isinstance(error, no_memory) else "failed"
 
 
 def _failure(error: BaseException) -> Failure:
@@ -156,6 +158,7 @@ def run(
     report: Report,
     checkpoints: Checkpoints | None = None,
     tracking: Tracking | None = None,
+    device: torch.device = CPU,
 ) -> tuple[Result, Timing]:
     """Run one configuration; None tells no tracker, and leaves no checkpoint.
 
@@ -165,7 +168,7 @@ def run(
     """
     saved = checkpoints.load() if checkpoints else None
     start = Start(config, checkpoints, saved, tracking or Tracking())
-    (outcome,) = run_together([start], registry, report)
+    (outcome,) = run_together([start], registry, report, device)
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
@@ -188,7 +191,9 @@ class Start:
     tracking: Tracking
 
 
-def run_together(starts: Sequence[Start], registry: Registry, report: Report) -> list[Outcome]:
+def run_together(
+    starts: Sequence[Start], registry: Registry, report: Report, device: torch.device = CPU
+) -> list[Outcome]:
     """Run configurations that are equal but for their seeds and equally far, in lockstep.
 
     Returns:
@@ -208,6 +213,7 @@ def run_together(starts: Sequence[Start], registry: Registry, report: Report) ->
             tracking=start.tracking,
             sibling=runs[0] if runs else None,
             share=1 / len(starts),
+            device=device,
         )
         runs.append(run)
     courses = [_course(run) for run in runs]

@@ -50,7 +50,8 @@ class WeightLearner:
     def __init__(self, context: LearnerContext) -> None:
         self.context = context
         self.net, self.layout = context.net, context.layout
-        self.parameters = FlatParameters(self.net.initial(context.generator("init")))
+        initial = self.net.initial(context.generator("init"))
+        self.parameters = FlatParameters(initial, context.device)
         self.optimiser = Optimiser(self.parameters, context.training)
 
     @property

@@ -13,12 +13,12 @@ ROOT = Path(__file__).parent.parent
 
 STAGES = [  # a module may import modules of the stages above its own, and of its own
     {"errors", "params", "scenario", "hookspecs", "metrics", "significance"},
-    {"config", "registry", "yaml12"},
+    {"config", "registry", "yaml12", "devices"},
     {"records", "protocols", "published", "checks"},
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
-    | {"curves", "replicas"},
+    | {"curves", "replicas", "moving"},
     {"observing"},
     {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}
     | {"groups"},

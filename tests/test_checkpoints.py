@@ -203,7 +203,7 @@ def test_checkpoints_of_another_program_are_left_alone(tmp_path: Path) -> None:
 
     number, notes = _load(tmp_path, {"clbench": "1"})
 
-    assert (number, notes) == (None, ["checkpoint 1.pt was made by another version"])
+    assert (number, notes) == (None, ["checkpoint 1.pt was made by another version or device"])
 
 
 def test_a_malicious_checkpoint_runs_no_code(tmp_path: Path) -> None:

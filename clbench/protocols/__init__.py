@@ -53,10 +53,12 @@ from clbench.protocols.regularizers import (
     WatchesTaskGradient,
 )
 from clbench.protocols.tasks import (
+    CPU,
     Batch,
     BatchStream,
     Distillable,
     Kind,
+    Movable,
     Objective,
     Query,
     SequenceSpec,
@@ -68,6 +70,7 @@ from clbench.protocols.tasks import (
 )
 
 __all__ = [
+    "CPU",
     "Batch",
     "BatchStream",
     "Consolidation",
@@ -87,6 +90,7 @@ __all__ = [
     "LockstepNet",
     "LockstepRegularizer",
     "MainNet",
+    "Movable",
     "NamedTensors",
     "NetBuilder",
     "Objective",

@@ -13,7 +13,15 @@ from clbench.config import Training
 from clbench.params import Params
 from clbench.protocols.nets import MainNet, NamedTensors
 from clbench.protocols.regularizers import Regularizer
-from clbench.protocols.tasks import Batch, Objective, Query, SequenceSpec, State, TaskData
+from clbench.protocols.tasks import (
+    CPU,
+    Batch,
+    Objective,
+    Query,
+    SequenceSpec,
+    State,
+    TaskData,
+)
 from clbench.scenario import OutputLayout, Scenario
 
 
@@ -57,6 +65,8 @@ class LearnerContext:
         build_net: Makes another net of the suite's model, for other inputs and outputs, with some
             of its parameters changed: ``build_net(spec, layout, {"task_input": True})``.
         build_regularizers: Makes the suite's regularizers anew, for another net.
+        device: Where batches arrive, and where the learner keeps its tensors; what it draws it
+            draws on the CPU, and moves.
     """
 
     spec: SequenceSpec
@@ -69,6 +79,7 @@ class LearnerContext:
     model_seed: int
     build_net: NetBuilder
     build_regularizers: Callable[[MainNet], tuple[Regularizer, ...]]
+    device: torch.device = CPU
 
 
 class Learner(Protocol):
@@ -103,7 +114,10 @@ class Learner(Protocol):
         """Everything that `restore` needs to go on exactly as before."""
 
     def restore(self, state: State) -> None:
-        """Take back what `state` returned, in a learner built from an equal context."""
+        """Take back what `state` returned, in a learner built from an equal context.
+
+        Tensors of a checkpoint come on the CPU, on whatever device they were.
+        """
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -17,6 +17,9 @@ State: TypeAlias = dict[str, Any]
 """What `state` returns, of tensors, numbers, text, and dicts and lists of these."""
 
 Kind = Literal["sequence", "classification", "regression"]
+
+CPU = torch.device("cpu")
+"""Where tensors are unless somebody says otherwise, and where everything is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,17 @@ class Task(Protocol):
 
     def test_batches(self) -> Iterable[Batch]:
         """The test set, once, in a fixed order."""
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A task whose data can lie on another device, where its batches are then gathered.
+
+    Of tasks that cannot, each batch is moved by itself.
+    """
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Task:
+        """The same task with `move` of each of its tensors in place of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
