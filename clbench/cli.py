@@ -89,7 +89,15 @@ def run(
     seeds: Seeds = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Worker processes (all cores)."),
+        typer.Option("--jobs", "-j", min=1, help="Worker processes (all cores, or all GPUs)."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            help="Where cells compute: cpu, cuda, or auto: cuda where it is (cpu).",
+            autocompletion=completion.devices,
+        ),
     ] = None,
     executor: Annotated[
         str,
@@ -136,10 +144,13 @@ def run(
     ] = False,
 ) -> None:
     """Run the cells of suites that have no record yet, and print the table."""
-    from clbench import engines, groups, session
+    from clbench import devices, engines, groups, session
 
+    if device is not None:
+        devices.check(device)
     registry, width = _registry(), groups.parse_width(lockstep)
-    given = {"jobs": jobs, "timeout": timeout, "checkpoint_seconds": checkpoint_seconds}
+    given = {"jobs": jobs, "device": device, "timeout": timeout}
+    given |= {"checkpoint_seconds": checkpoint_seconds}
     engine = engines.engine(registry, executor, engines.read_options(options or (), given))
     trackers = engines.trackers(registry, track or ())
     loaded = [_load(path, registry) for path in suites]

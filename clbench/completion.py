@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from clbench.devices import DEVICES
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 from clbench.yaml12 import read as read_yaml
@@ -41,6 +42,11 @@ def executors(incomplete: str) -> list[str]:
 def trackers(incomplete: str) -> list[str]:
     """Registered trackers."""
     return _fitting(incomplete, Registry.discover().table("tracker"))
+
+
+def devices(incomplete: str) -> list[str]:
+    """Where cells may compute."""
+    return _fitting(incomplete, DEVICES)
 
 
 def datasets(incomplete: str) -> list[str]:

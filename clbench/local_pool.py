@@ -1,4 +1,4 @@
-"""The local executor: one worker process per core, one thread in each.
+"""The local executor: one worker process per core, or per GPU, with one thread.
 
 Workers are spawned (nothing is inherited from the parent) and kept for many cells. Whatever a cell
 does to its worker, the parent makes a record of it and goes on: Pebble tells of time-outs and dead
@@ -7,11 +7,15 @@ workers and replaces them.
 A worker reports its progress through a file (`clbench.worker`); a worker killed in the middle of a
 report could leave a queue locked. Its output goes to a file too, so that nothing a plugin prints
 disturbs the display; the end of it stands in the record if the worker dies.
+
+On GPUs each worker sees one of them only. Workers have numbers, the least that are free, and worker
+i has the GPU ``i mod count``; a worker that replaces a dead one gets its number.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import tempfile
@@ -20,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +32,7 @@ from typing import ClassVar
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from pydantic import PositiveFloat, PositiveInt
 
+from clbench.devices import Device, gpus, see_one_gpu
 from clbench.errors import ClbenchError
 from clbench.executor import Listener, Progress
 from clbench.matrix import Group
@@ -51,7 +57,10 @@ class LocalParams(Params):
     """Parameters of the local executor."""
 
     jobs: PositiveInt | None = None
-    """Worker processes; absent: one per usable core."""
+    """Worker processes; absent: one per usable core, or per GPU where cells compute on these."""
+    device: Device = "cpu"
+    """Where cells compute: cpu, cuda (the GPUs here, one for each worker in turn), or auto: cuda
+    where there is a GPU, else cpu."""
     timeout: PositiveFloat | None = None
     """Seconds that a cell, or a group in lockstep, may take; absent: as long as it likes."""
     checkpoint_seconds: PositiveFloat = 60.0
@@ -59,15 +68,24 @@ class LocalParams(Params):
 
 
 class LocalExecutor:
-    """See the module's text."""
+    """See the module's text.
+
+    Raises:
+        ClbenchError: Cells are to compute on a GPU, and there is none.
+    """
 
     Params: ClassVar[type[Params]] = LocalParams
     version: ClassVar[int] = 1
 
     def __init__(self, params: LocalParams) -> None:
-        self._jobs = params.jobs or usable_cores()
+        self._gpus = gpus(params.device)
+        self._jobs = params.jobs or self._gpus or usable_cores()
         self._timeout = params.timeout
-        self._work = partial(run_here, checkpoint_seconds=params.checkpoint_seconds)
+        self._work = partial(
+            run_here,
+            checkpoint_seconds=params.checkpoint_seconds,
+            device="cuda" if self._gpus else "cpu",
+        )
 
     @property
     def num_workers(self) -> int:
@@ -88,7 +106,16 @@ class LocalExecutor:
         except OSError as error:
             raise ClbenchError(f"no place for temporary files: {error.strerror}") from error
         with folder as name:
-            run_pool(groups, listener, should_stop, self._work, jobs, self._timeout, Path(name))
+            run_pool(
+                groups,
+                listener,
+                should_stop,
+                self._work,
+                jobs,
+                self._timeout,
+                Path(name),
+                self._gpus,
+            )
 
 
 def run_pool(
@@ -99,6 +126,7 @@ def run_pool(
     jobs: int,
     timeout: float | None,
     folder: Path,
+    num_gpus: int = 0,
 ) -> None:
     """Let `jobs` workers do the work of all groups, and tell the listener.
 
@@ -110,12 +138,13 @@ def run_pool(
         jobs: Worker processes.
         timeout: Seconds for one group.
         folder: For progress files and the output of workers.
+        num_gpus: GPUs that workers share; 0: they compute on the CPU.
     """
     pool = ProcessPool(
         max_workers=jobs,
         context=get_context("spawn"),
         initializer=_prepare_worker,
-        initargs=(folder, os.getpid()),
+        initargs=(folder, os.getpid(), num_gpus),
     )
     pending: dict[ProcessFuture[Sequence[Record]], Group] = {}
     running: set[ProcessFuture[Sequence[Record]]] = set()
@@ -194,14 +223,29 @@ def _log(folder: Path, pid: int | None) -> str:
 # in the worker
 
 
-def _prepare_worker(folder: Path, parent: int) -> None:
-    """One thread, no terminal, no interrupt of its own, and no life after the parent's."""
+def _prepare_worker(folder: Path, parent: int, num_gpus: int) -> None:
+    """One thread, one GPU, no terminal, no interrupt of its own, no life after the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_one_thread()
+    if num_gpus:
+        see_one_gpu(_number(folder), num_gpus)
     log = os.open(folder / f"{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _number(folder: Path) -> int:
+    """The least number that no living worker of the pool has; this one has it until it ends."""
+    for number in count():
+        handle = os.open(folder / f"{number}.worker", os.O_WRONLY | os.O_CREAT)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its end releases it, however
+        except BlockingIOError:
+            os.close(handle)
+        else:
+            return number
+    raise AssertionError("numbers have no end")
 
 
 def _die_with(parent: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+from clbench.devices import Device, gpus
 from clbench.executor import WORKER_DIED, Listener, Progress
 from clbench.matrix import Cell, Group
 from clbench.records import Failure, Record
@@ -33,7 +34,10 @@ def use_one_thread() -> None:
 
 
 def run_here(
-    group: Group, report: Callable[[Progress], None], checkpoint_seconds: float
+    group: Group,
+    report: Callable[[Progress], None],
+    checkpoint_seconds: float,
+    device: Device = "cpu",
 ) -> tuple[Record, ...]:
     """Run a group with the plugins of this process, on one thread, from its last checkpoints.
 
@@ -41,6 +45,10 @@ def run_here(
         group: What to run.
         report: Told of the progress.
         checkpoint_seconds: Time between two checkpoints.
+        device: Where to compute: of several GPUs on the first that this process sees.
+
+    Raises:
+        ClbenchError: There is no GPU here, and it is to compute on one.
     """
     import torch  # here, not at the top: the parent needs none
 
@@ -50,9 +58,10 @@ def run_here(
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    program = provenance.program()
+    place = torch.device("cuda:0" if gpus(device) else "cpu")
+    program = provenance.program(place)
     checkpoints = [Checkpoints(cell.config.id, program, checkpoint_seconds) for cell in group]
-    return run_group(group, _plugins(), report, checkpoints)
+    return run_group(group, _plugins(), report, checkpoints, place)
 
 
 def keep_freed_memory() -> None:
