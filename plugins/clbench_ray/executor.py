@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from clbench.devices import Device
 from clbench.errors import ClbenchError
 from clbench.executor import Listener, Progress
 from clbench.matrix import Cell, Group
@@ -40,8 +41,10 @@ class RayParams(Params):
     """Address of a cluster, ``auto`` for one that runs here; absent: a new one on this machine."""
     num_cpus: PositiveFloat = 1.0
     """Cores that a cell asks for."""
-    num_gpus: NonNegativeFloat = 0.0
-    """GPUs that a cell asks for; 0.5 lets two share one."""
+    num_gpus: NonNegativeFloat | None = None
+    """GPUs that a cell asks for, 0.5 lets two share one; absent: 1 with device cuda, else none."""
+    device: Device = "cpu"
+    """Where a cell computes: cpu, cuda, or auto: on the GPU that it has been given, if any."""
     max_retries: NonNegativeInt = 3
     """How often a cell is begun again whose node or worker died."""
     jobs: PositiveInt | None = None
@@ -50,6 +53,11 @@ class RayParams(Params):
     """Seconds that a cell, or a group in lockstep, may take from its latest beginning."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Seconds between two checkpoints of a cell within a task."""
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that a cell asks for."""
+        return float(self.device == "cuda") if self.num_gpus is None else self.num_gpus
 
 
 class RayExecutor:
@@ -88,7 +96,7 @@ class RayExecutor:
 
     def _check_resources(self, ray: Any) -> None:
         """A cell that fits no node would wait for ever."""
-        asked = {"CPU": self._params.num_cpus, "GPU": self._params.num_gpus}
+        asked = {"CPU": self._params.num_cpus, "GPU": self._params.gpus}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(
             all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes
@@ -154,7 +162,7 @@ class _Run:
         self._mailbox = _mailbox(ray)
         self._task = ray.remote(_run_group).options(
             num_cpus=params.num_cpus,
-            num_gpus=params.num_gpus,
+            num_gpus=params.gpus,
             max_retries=params.max_retries,
             retry_exceptions=False,
         )
@@ -168,7 +176,8 @@ class _Run:
         """Send as many groups as may run at once."""
         while self._waiting and len(self._sent) < (self._params.jobs or len(self._waiting) + 1):
             group = self._waiting.popleft()
-            task = self._task.remote(group, self._mailbox, self._params.checkpoint_seconds)
+            params = self._params
+            task = self._task.remote(group, self._mailbox, params.checkpoint_seconds, params.device)
             self._sent[task] = group
 
     def look(self) -> None:
@@ -252,12 +261,14 @@ class _Mailbox:
         return letters
 
 
-def _run_group(group: Group, mailbox: Any, checkpoint_seconds: float) -> Sequence[Record]:
+def _run_group(
+    group: Group, mailbox: Any, checkpoint_seconds: float, device: Device
+) -> Sequence[Record]:
     """What a worker does with a group."""
     use_one_thread()
     for cell in group:
         mailbox.put.remote(cell.config.id)
-    return run_here(group, mailbox.put.remote, checkpoint_seconds)
+    return run_here(group, mailbox.put.remote, checkpoint_seconds, device)
 
 
 def _ray() -> Any:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clbench.devices import Device, gpus
 from clbench.executor import WORKER_DIED, Progress
 from clbench.local_pool import run_pool
 from clbench.matrix import Cell, Group
@@ -32,6 +33,7 @@ class Chunk:
         jobs: Groups at once.
         timeout: Seconds that a group may take; None: as long as it likes.
         checkpoint_seconds: Time between two checkpoints of a cell.
+        device: Where cells compute.
     """
 
     groups: Sequence[Group]
@@ -39,6 +41,7 @@ class Chunk:
     jobs: int
     timeout: float | None
     checkpoint_seconds: float
+    device: Device
 
     @property
     def cells(self) -> list[Cell]:
@@ -50,10 +53,12 @@ class Chunk:
         outbox = _Outbox(self.folder)
         left = [self._without_record(group) for group in self.groups]
         todo = [group for group in left if group]
-        work = partial(run_here, checkpoint_seconds=self.checkpoint_seconds)
+        seconds, device = self.checkpoint_seconds, self.device
+        work = partial(run_here, checkpoint_seconds=seconds, device=device)
         with tempfile.TemporaryDirectory(prefix="clbench-") as name:
             jobs = min(self.jobs, len(todo)) or 1
-            run_pool(todo, outbox, _never, work, jobs, self.timeout, Path(name))
+            folder, count = Path(name), gpus(device)
+            run_pool(todo, outbox, _never, work, jobs, self.timeout, folder, count)
         done = [find(self.folder, cell) for cell in self.cells]
         return [*filter(None, done), *outbox.died]
 

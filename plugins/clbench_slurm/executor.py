@@ -16,6 +16,7 @@ import psutil
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from clbench.checkpoints import cache_folder
+from clbench.devices import Device
 from clbench.errors import ClbenchError
 from clbench.executor import Listener
 from clbench.matrix import Cell, Group
@@ -44,8 +45,11 @@ class SlurmParams(Params):
     """Minutes that a job may take before it is requeued."""
     cpus: PositiveInt = 1
     """Cores of a job, and cells or groups that run in it at once."""
-    gpus: NonNegativeInt = 0
-    """GPUs of a job."""
+    gpus: NonNegativeInt | None = None
+    """GPUs of a job; absent: one with device cuda, else none."""
+    device: Device = "cpu"
+    """Where cells compute: cpu, cuda (the GPUs of a job, one for each of its workers in turn), or
+    auto: cuda where the job has a GPU, else cpu."""
     mem: PositiveFloat = 4.0
     """Memory of a job in GB."""
     sbatch: dict[str, str] = Field(default_factory=dict)
@@ -68,6 +72,11 @@ class SlurmParams(Params):
     """Seconds that a cell or group may take in one job; absent: as long as it likes."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Seconds between two checkpoints of a cell within a task: what a requeue may cost."""
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of a job."""
+        return int(self.device == "cuda") if self.gpus is None else self.gpus
 
 
 class SlurmExecutor:
@@ -130,6 +139,7 @@ class SlurmExecutor:
                 jobs=params.cpus,
                 timeout=params.timeout,
                 checkpoint_seconds=params.checkpoint_seconds,
+                device=params.device,
             )
             for first in range(0, len(groups), size)
         ]
@@ -142,7 +152,7 @@ class SlurmExecutor:
             sender = submitit.LocalExecutor(folder, max_num_timeout=params.requeues)
             delay = params.signal_seconds
             sender.update_parameters(
-                timeout_min=params.time, signal_delay_s=delay, gpus_per_node=params.gpus
+                timeout_min=params.time, signal_delay_s=delay, gpus_per_node=params.num_gpus
             )
             return sender
         try:
@@ -160,7 +170,7 @@ class SlurmExecutor:
         given = {
             "partition": params.partition,
             "account": params.account,
-            "gpus_per_node": params.gpus or None,
+            "gpus_per_node": params.num_gpus or None,
             "setup": setup or None,
             "additional_parameters": params.sbatch or None,
         }
