@@ -123,7 +123,7 @@ def _precise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return pictures.double().div_(255.0)
 
     monkeypatch.setattr("clbench_copytask.sequences._gather", gather)
-    monkeypatch.setattr("clbench_vision.split_images.scaled", doubled)
+    monkeypatch.setattr("clbench_vision.pictures.scaled", doubled)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

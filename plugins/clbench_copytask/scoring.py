@@ -31,16 +31,20 @@ class Bitwise:
         """The steps after the stop flag, as many as before it, as far as the sequence goes.
 
         The stop flag of a sample stands at the step q at which the last channel is greatest; its
-        window is ``[q + 1, 2 q + 1)``.
+        window is ``[q + 1, 2 q + 1)``. How long the window is has to be read from the device, once.
         """
         S = inputs.shape[0]
         stop = inputs[:, :, -1].argmax(0)  # (B,)
         begin, end = stop + 1, (2 * stop + 1).clamp(max=S)
-        first = min(int(begin.min()), S - 1)
-        window = slice(first, max(int(end.max()), first + 1))
+        extremes = torch.stack([*begin.aminmax(), *end.aminmax()])
+        first, latest_begin, earliest_end, last = extremes.tolist()
+        first = min(first, S - 1)
+        window = slice(first, max(last, first + 1))
+        if latest_begin <= window.start and window.stop <= earliest_end:
+            return window, None
         steps = torch.arange(window.start, window.stop, device=inputs.device).unsqueeze(1)
         scored = (steps >= begin) & (steps < end)  # (W, B)
-        return window, None if bool(scored.all()) else scored.to(inputs.dtype)
+        return window, scored.to(inputs.dtype)
 
     def distillation_losses(
         self, outputs: Tensor, taught: Tensor, temperature: float, mask: Tensor | None

@@ -6,8 +6,8 @@ a quarter of the memory; batches are float32 and time-major.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -145,8 +145,19 @@ class Samples:
 
     def batches(self) -> Iterator[Batch]:
         """All samples, once, in order."""
+        device = self.inputs.device
         for start in range(0, len(self), EVALUATION_BATCH):
-            yield self.batch(torch.arange(start, min(start + EVALUATION_BATCH, len(self))))
+            stop = min(start + EVALUATION_BATCH, len(self))
+            yield self.batch(torch.arange(start, stop, device=device))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Samples:
+        """The same samples elsewhere (`clbench.protocols.Movable`)."""
+        return replace(
+            self,
+            inputs=move(self.inputs),
+            targets=move(self.targets),
+            mask=None if self.mask is None else move(self.mask),
+        )
 
 
 def _gather(stored: Tensor, index: Tensor) -> Tensor:
@@ -175,7 +186,12 @@ class CopyTask:
 
     def train_stream(self, generator: torch.Generator) -> SweptStream:
         """Endless shuffled sweeps over the training samples."""
-        return SweptStream(len(self.train), self.train.batch, generator)
+        return SweptStream(len(self.train), self.train.batch, generator, self.train.inputs.device)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> CopyTask:
+        """The same task elsewhere (`clbench.protocols.Movable`)."""
+        splits = (self.train, self.test, self.validation)
+        return CopyTask(*(split.moved(move) for split in splits))
 
     def test_batches(self) -> Iterator[Batch]:
         """The test samples, once, in order."""

@@ -82,7 +82,11 @@ class _Points:
         def gather(index: Tensor) -> Batch:
             return Batch(inputs=self.train_x[index], targets=self.train_y[index], task_id=None)
 
-        return SweptStream(self.train_size, gather, generator)
+        return SweptStream(self.train_size, gather, generator, self.train_x.device)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> _Points:
+        tensors = (self.train_x, self.train_y, self.test_x, self.test_y)
+        return _Points(*map(move, tensors))
 
     def test_batches(self) -> Iterable[Batch]:
         yield Batch(inputs=self.test_x, targets=self.test_y, task_id=None)

@@ -20,8 +20,8 @@ Departures from the source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -36,7 +36,7 @@ from clbench.randomness import generator
 from clbench.scenario import Scenario
 from clbench_vision.classification import Classification
 from clbench_vision.datasets import DatasetName, Split, dataset
-from clbench_vision.pictures import Pixels, scaled
+from clbench_vision.pictures import Pixels, permute
 
 
 class PermutedStreamParams(Params):
@@ -73,15 +73,24 @@ class StreamTask:
 
     def train_stream(self, generator: torch.Generator) -> BatchStream:
         """Endless shuffled sweeps over the training set."""
-        return SweptStream(self.train_size, self._gather, generator)
+        device = self.train.labels.device
+        return SweptStream(self.train_size, self._gather, generator, device)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> StreamTask:
+        """The same task elsewhere (`clbench.protocols.Movable`)."""
+        return replace(
+            self,
+            train=Split(*map(move, self.train)),
+            order=None if self.order is None else move(self.order),
+            labels=None if self.labels is None else move(self.labels),
+        )
 
     def _gather(self, index: Tensor) -> Batch:
         pictures, targets = self.train.pictures[index], self.train.labels[index]
-        if self.order is not None:
-            pictures = pictures.flatten(1)[:, self.order].view_as(pictures)
         if self.labels is not None:
             targets = self.labels[targets]
-        return Batch(inputs=scaled(pictures, self.pixels), targets=targets, task_id=None)
+        inputs = permute(pictures, self.order, self.pixels)
+        return Batch(inputs=inputs, targets=targets, task_id=None)
 
     def test_batches(self) -> Iterable[Batch]:
         """None: predictions before updates are what counts."""

@@ -7,7 +7,6 @@ the others 5,000; labels in numeric order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -18,7 +17,7 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import CIFAR10, CIFAR100, Split
-from .pictures import PictureTask, Pixels, flip_and_crop, scaled
+from .pictures import PictureTask, Pixels, flip_and_crop
 from .split_images import global_labels, only
 
 _CLASSES = 10
@@ -73,8 +72,8 @@ class IncrementalCifar:
             PictureTask(
                 global_labels(train, i * _CLASSES, scenario),
                 global_labels(test, i * _CLASSES, scenario),
-                partial(scaled, pixels=self._params.pixels),
-                flip_and_crop if self._params.augmentation == "flip-crop" else None,
+                self._params.pixels,
+                augment=flip_and_crop if self._params.augmentation == "flip-crop" else None,
             )
             for i, (train, test) in enumerate(pairs)
         ]

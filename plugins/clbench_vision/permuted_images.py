@@ -12,7 +12,6 @@ Both permute all pixels, padding included, of all channels together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,7 +25,7 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, padded, picture_spec, scaled
+from .pictures import PictureTask, Pixels, padded, picture_spec
 from .split_images import global_labels
 
 
@@ -96,14 +95,8 @@ class PermutedImages:
             PictureTask(
                 global_labels(train, i * n, scenario),
                 global_labels(test, i * n, scenario),
-                partial(permute, order=order, pixels=self._params.pixels),
+                self._params.pixels,
+                order,
             )
             for i, order in enumerate(self.permutations(data_seed))
         ]
-
-
-def permute(pictures: Tensor, order: Tensor | None, pixels: Pixels) -> Tensor:
-    """Bytes (B, C, H, W) as numbers, pixel ``order[p]`` at place p."""
-    if order is not None:
-        pictures = pictures.flatten(1)[:, order].view_as(pictures)
-    return scaled(pictures, pixels)

@@ -22,8 +22,8 @@ the mean (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225) per channel."""
 TEST_BATCH = 1000
 """Pictures at once when a task is tested."""
 
-_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-_STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 def scaled(pictures: Tensor, pixels: Pixels) -> Tensor:
@@ -32,8 +32,16 @@ def scaled(pictures: Tensor, pixels: Pixels) -> Tensor:
     if pixels == "signed":
         return unit.sub_(0.5).div_(0.5)
     if pixels == "imagenet":
-        return unit.sub_(_MEAN).div_(_STD)
+        for channel, mean, std in zip(unit.unbind(1), _MEAN, _STD, strict=True):
+            channel.sub_(mean).div_(std)
     return unit
+
+
+def permute(pictures: Tensor, order: Tensor | None, pixels: Pixels) -> Tensor:
+    """Bytes (B, C, H, W) as numbers, pixel ``order[p]`` at place p."""
+    if order is not None:
+        pictures = pictures.flatten(1)[:, order].view_as(pictures)
+    return scaled(pictures, pixels)
 
 
 def padded(pictures: Tensor, width: int) -> Tensor:
@@ -60,14 +68,16 @@ class PictureTask:
 
     Attributes:
         train, test: uint8 pictures (N, C, H, W) and labels (N,), which tasks may share.
-        transform: What the task makes of a batch of bytes.
+        pixels: How bytes become numbers.
+        order: Pixel ``order[p]`` goes to place p, ``(C * H * W,)``; None: as they are.
         augment: Changes training pictures at random, drawing from the generator; None: nothing
         does.
     """
 
     train: Split
     test: Split
-    transform: Callable[[Tensor], Tensor]
+    pixels: Pixels
+    order: Tensor | None = None
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
 
     @property
@@ -77,11 +87,12 @@ class PictureTask:
 
     def train_stream(self, generator: torch.Generator) -> BatchStream:
         """Endless shuffled sweeps over the training set, without task ids."""
+        device = self.train.labels.device
         if self.augment is None:
-            return SweptStream(self.train_size, self._gather, generator)
+            return SweptStream(self.train_size, self._gather, generator, device)
         seed = int(torch.randint(2**62, (1,), generator=generator))
         drawing = torch.Generator().manual_seed(seed)
-        inner = SweptStream(self.train_size, lambda index: self._raw(index), generator)
+        inner = SweptStream(self.train_size, self._raw, generator, device)
         return _AugmentedStream(inner, self, drawing)
 
     def _raw(self, index: Tensor) -> Batch:
@@ -91,14 +102,27 @@ class PictureTask:
 
     def _gather(self, index: Tensor) -> Batch:
         batch = self._raw(index)
-        return replace(batch, inputs=self.transform(batch.inputs))
+        return replace(batch, inputs=self.numbers(batch.inputs))
+
+    def numbers(self, pictures: Tensor) -> Tensor:
+        """What the task makes of a batch of bytes."""
+        return permute(pictures, self.order, self.pixels)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> PictureTask:
+        """The same task elsewhere (`clbench.protocols.Movable`)."""
+        return replace(
+            self,
+            train=Split(*map(move, self.train)),
+            test=Split(*map(move, self.test)),
+            order=None if self.order is None else move(self.order),
+        )
 
     def test_batches(self) -> Iterable[Batch]:
         """The test set, once, in its published order."""
         for start in range(0, len(self.test.labels), TEST_BATCH):
             part = slice(start, start + TEST_BATCH)
             yield Batch(
-                inputs=self.transform(self.test.pictures[part]),
+                inputs=self.numbers(self.test.pictures[part]),
                 targets=self.test.labels[part],
                 task_id=None,
             )
@@ -114,7 +138,7 @@ class _AugmentedStream:
         batch = self.inner.next(size)
         assert self.task.augment is not None  # made for tasks that augment
         changed = self.task.augment(batch.inputs, self.drawing)
-        return replace(batch, inputs=self.task.transform(changed))
+        return replace(batch, inputs=self.task.numbers(changed))
 
     def state(self) -> State:
         return {"inner": self.inner.state(), "drawing": self.drawing.get_state()}
@@ -132,14 +156,16 @@ def flip_and_crop(pictures: Tensor, drawing: torch.Generator, width: int = 4) ->
         drawing: Draws mirroring and position of each picture.
         width: Pixels around.
     """
-    B, _, H, W = pictures.shape
+    B, C, H, W = pictures.shape
+    device = pictures.device
     wide = pad(pictures, (width,) * 4)
-    mirrored = torch.rand(B, generator=drawing) < 0.5
-    top, left = torch.randint(2 * width + 1, (2, B, 1), generator=drawing)
-    rows = (top + torch.arange(H)).view(B, 1, H, 1)
-    steps = torch.arange(W).expand(B, W)
+    mirrored = (torch.rand(B, generator=drawing) < 0.5).to(device, non_blocking=True)
+    corners = torch.randint(2 * width + 1, (2, B, 1), generator=drawing)
+    top, left = corners.to(device, non_blocking=True)
+    rows = (top + torch.arange(H, device=device)).view(B, 1, H, 1)
+    steps = torch.arange(W, device=device).expand(B, W)
     steps = torch.where(mirrored.view(B, 1), steps.flip(1), steps)
     columns = (left + steps).view(B, 1, 1, W)
-    samples = torch.arange(B).view(B, 1, 1, 1)
-    channels = torch.arange(pictures.shape[1]).view(1, -1, 1, 1)
+    samples = torch.arange(B, device=device).view(B, 1, 1, 1)
+    channels = torch.arange(C, device=device).view(1, C, 1, 1)
     return wide[samples, channels, rows, columns]

@@ -12,7 +12,6 @@ each seed (``data_seed: seed``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,7 +26,7 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, flip_and_crop, padded, picture_spec, scaled
+from .pictures import PictureTask, Pixels, flip_and_crop, padded, picture_spec
 
 
 class SplitImagesParams(Params):
@@ -102,8 +101,8 @@ class SplitImages:
                 PictureTask(
                     train,
                     test,
-                    partial(scaled, pixels=params.pixels),
-                    flip_and_crop if params.augmentation == "flip-crop" else None,
+                    params.pixels,
+                    augment=flip_and_crop if params.augmentation == "flip-crop" else None,
                 )
             )
         return tasks
