@@ -95,18 +95,20 @@ class ChunkedHypernetwork:
         self._shapes = self._net.shapes
         self._sizes = [torch.Size(shape).numel() for shape in self._shapes.values()]
         self._hypernetwork = Hypernetwork(params, self._sizes, context.layout.num_tasks)
-        self._parameters = FlatParameters(self._hypernetwork.initial(context.generator("init")))
+        initial = self._hypernetwork.initial(context.generator("init"))
+        self._parameters = FlatParameters(initial, context.device)
         self._optimiser = Optimiser(self._parameters, context.training)
         self._subsets = [context.generator("regularized-tasks")]  # one; in lockstep, of replicas
         self._task_id = 0
         self._targets: Tensor | None = None  # (t, N): the weights of earlier tasks
         self._num_weights = sum(self._sizes)
-        self._masks = torch.stack([self._mask(j) for j in range(context.layout.num_tasks)])
+        masks = [self._mask(j) for j in range(context.layout.num_tasks)]
+        self._masks = torch.stack(masks).to(context.device)
         self._factors = self._masks  # (t, N): of the differences in the penalty's gradient
         width = self._hypernetwork.num_chunks * params.chunk_size
-        self._pull = torch.zeros(context.layout.num_tasks, width)  # gradients; always 0 beyond N
+        self._pull = self._masks.new_zeros(len(masks), width)  # gradients; always 0 beyond N
         for regularizer in context.regularizers:
-            regularizer.begin(self._named(self._generate([0])[0]))
+            regularizer.begin(self._weights(0))
 
     @property
     def num_parameters(self) -> int:
@@ -119,7 +121,7 @@ class ChunkedHypernetwork:
         if self._context.training.optimizer_state == "reset":
             self._optimiser.reset()
         if task_id > 0 and self._params.beta > 0:
-            self._targets = self._generate(list(range(task_id)))
+            self._targets = self._generate(range(task_id))
         self._set_factors()
 
     def _set_factors(self) -> None:
@@ -157,7 +159,7 @@ class ChunkedHypernetwork:
             every = torch.arange(count, device=self._pull.device)
             return every.expand(*self._pull.shape[:-2], count)
         subset = drawn(self._subsets, lambda g: torch.randperm(count, generator=g)[:wanted])
-        return subset.to(self._pull.device)
+        return subset.to(self._pull.device, non_blocking=True)
 
     @property
     def _num_targets(self) -> int:
@@ -245,10 +247,14 @@ class ChunkedHypernetwork:
         return {name: part.view(*lead, *shape) for (name, shape), part in pairs}
 
     @torch.no_grad()
-    def _generate(self, task_ids: list[int]) -> Tensor:
-        """The weights of some tasks as they are now, (T, N)."""
+    def _generate(self, task_ids: range) -> Tensor:
+        """The weights of consecutive tasks as they are now, (T, N)."""
         named = self._parameters.detached
-        return self._hypernetwork(named, named["tasks"][task_ids])
+        return self._hypernetwork(named, named["tasks"][task_ids.start : task_ids.stop])
+
+    def _weights(self, task_id: int) -> dict[str, Tensor]:
+        """The weights of a task as they are now, by the main net's names."""
+        return self._named(self._generate(range(task_id, task_id + 1))[0])
 
     @classmethod
     def lockstep_obstacle(cls, params: ChunkedHypernetworkParams) -> str | None:
@@ -272,7 +278,7 @@ class ChunkedHypernetwork:
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate on the generated weights of the task."""
-        weights = self._named(self._generate([task_id])[0])
+        weights = self._weights(task_id)
         generated = WeightConsolidation(weights, data, self._context, Context())
         for regularizer in self._context.regularizers:
             regularizer.consolidate(generated)
@@ -283,14 +289,14 @@ class ChunkedHypernetwork:
         if query.task_id is None:
             return self._predict_inferred(query)
         assert isinstance(query.task_id, int)  # tasks are not mixed at test time
-        weights = self._named(self._generate([query.task_id])[0])
+        weights = self._weights(query.task_id)
         return self._layout.select(self._net(weights, query, Context()), query.task_id)
 
     def _predict_inferred(self, query: Query) -> Tensor:
         """Outputs under the weights of the task that is surest of the sample."""
         tasks = range(self._task_id + 1)
         candidates = []
-        for task_id, flat in zip(tasks, self._generate(list(tasks)), strict=True):
+        for task_id, flat in zip(tasks, self._generate(tasks), strict=True):
             outputs = self._net(self._named(flat), query, Context())
             candidates.append(outputs[..., self._layout.own_rows(task_id)])
         outputs = torch.stack(candidates)  # (tasks, B, n)
@@ -302,12 +308,13 @@ class ChunkedHypernetwork:
         if self._layout.heads == "shared":
             return chosen
         competing = chosen.new_full((len(chosen), self._layout.num_task_outputs), -math.inf)
-        columns = inferred.unsqueeze(1) * chosen.shape[1] + torch.arange(chosen.shape[1])
+        own = torch.arange(chosen.shape[1], device=chosen.device)
+        columns = inferred.unsqueeze(1) * chosen.shape[1] + own
         return competing.scatter_(1, columns, chosen)
 
     def weights(self, task_id: int | None) -> NamedTensors:
         """The weights generated for a task; of the current one where the id is withheld."""
-        return self._named(self._generate([self._task_id if task_id is None else task_id])[0])
+        return self._weights(self._task_id if task_id is None else task_id)
 
     def gradients(self) -> NamedTensors:
         """Empty: the weights of the main net are generated, not stepped."""
@@ -333,7 +340,8 @@ class ChunkedHypernetwork:
         """Take back what `state` returned."""
         self._parameters.restore(state["parameters"])
         self._optimiser.restore(state["optimiser"])
-        self._task_id, self._targets = state["task_id"], state["targets"]
+        self._task_id, targets = state["task_id"], state["targets"]
+        self._targets = None if targets is None else targets.to(self._pull.device)
         self._set_factors()
         self._subsets[0].set_state(state["subsets"])
         self._net.restore(state["net"])

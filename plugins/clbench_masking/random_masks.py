@@ -49,7 +49,9 @@ class RandomMasks(FineTuning):
             raise UnavailableError(f"{type(context.net).__name__} has no units that can be masked")
         drawing = np.random.RandomState(context.model_seed)
         by_size = {
-            size: draw_masks(size, params.mask_fraction, context.layout.num_tasks, drawing)
+            size: draw_masks(size, params.mask_fraction, context.layout.num_tasks, drawing).to(
+                context.device
+            )
             for size in dict.fromkeys(sizes.values())
         }
         self._masks = {layer: by_size[size] for layer, size in sizes.items()}

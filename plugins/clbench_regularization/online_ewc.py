@@ -34,7 +34,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from clbench.params import Params
-from clbench.protocols import Consolidation, MainNet, NamedTensors, State, Watch
+from clbench.protocols import CPU, Consolidation, MainNet, NamedTensors, State, Watch
 from clbench.replicas import inherited, joint_tensors
 from clbench.scenario import WITH_BOUNDARIES, Scenario
 
@@ -67,9 +67,11 @@ class OnlineEwc:
         self._params = params
         self._fisher: dict[str, Tensor] = {}
         self._anchor: dict[str, Tensor] = {}
+        self._device = CPU
 
     def begin(self, params: NamedTensors) -> None:
-        """Nothing to remember before the first task has ended."""
+        """Nothing to remember before the first task has ended but where parameters are."""
+        self._device = next(iter(params.values())).device
 
     def penalty(self, params: NamedTensors) -> Tensor | None:
         """The pull towards the anchor, shape ``()``; None before the first consolidation."""
@@ -114,4 +116,7 @@ class OnlineEwc:
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
-        self._fisher, self._anchor = dict(state["fisher"]), dict(state["anchor"])
+        self._fisher, self._anchor = (
+            {name: tensor.to(self._device) for name, tensor in state[key].items()}
+            for key in ("fisher", "anchor")
+        )

@@ -138,6 +138,10 @@ class SynapticIntelligence:
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
         self._has_consolidated = state["has_consolidated"]
-        self._omega = {name: tensor.clone() for name, tensor in state["omega"].items()}
-        self._importance = {name: tensor.clone() for name, tensor in state["importance"].items()}
-        self._anchor = {name: tensor.clone() for name, tensor in state["anchor"].items()}
+        for own, saved in (
+            (self._omega, state["omega"]),
+            (self._importance, state["importance"]),
+            (self._anchor, state["anchor"]),
+        ):
+            for name, tensor in own.items():
+                tensor.copy_(saved[name])

@@ -101,11 +101,12 @@ class Coresets(FineTuning):
             for inputs, n in zip(self._stored, shares.tolist(), strict=True)
         ]
         inputs = torch.cat(_of_one_length(drawn) if self._axis == 1 else drawn, dim=self._axis)
-        return inputs, shares.to(inputs.device)
+        return inputs, shares.to(inputs.device, non_blocking=True)
 
     def _draw(self, inputs: Tensor, count: int) -> Tensor:
         size = inputs.shape[self._axis]
-        return torch.randint(size, (count,), generator=self._drawing).to(inputs.device)
+        drawn = torch.randint(size, (count,), generator=self._drawing)
+        return drawn.to(inputs.device, non_blocking=True)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Store inputs of the task."""
@@ -131,7 +132,9 @@ class Coresets(FineTuning):
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
         super().restore(state)
-        self._stored, self._former = list(state["stored"]), dict(state["former"])
+        device = self.parameters.values.device
+        self._stored = [inputs.to(device) for inputs in state["stored"]]
+        self._former = {name: tensor.to(device) for name, tensor in state["former"].items()}
         self._drawing.set_state(state["drawing"])
 
 

@@ -127,7 +127,8 @@ class GenerativeReplay:
         decoder = self._decoder.initial(context.generator("decoder-init"))
         self.parameters = FlatParameters(
             {f"main.{name}": tensor for name, tensor in main.items()}
-            | {f"decoder.{name}": tensor for name, tensor in decoder.items()}
+            | {f"decoder.{name}": tensor for name, tensor in decoder.items()},
+            context.device,
         )
         self._optimiser = Optimiser(self.parameters, context.training)
         self._noise = [context.generator("latent-noise")]  # one; in lockstep, of all replicas
@@ -203,7 +204,7 @@ class GenerativeReplay:
         shape = mean.shape[-3:]
         noise = drawn(
             self._noise, lambda g: torch.empty(shape, dtype=mean.dtype).normal_(generator=g)
-        ).to(mean.device)
+        ).to(mean.device, non_blocking=True)
         latent = mean + (0.5 * log_variance).exp() * noise
         decoded = self._decoder(
             decoder,
@@ -225,12 +226,13 @@ class GenerativeReplay:
         """
         params = self._params
         steps, n, std = like.shape[-3], params.replay_batch_size, params.latent_std
-        shares = drawn(self._drawing, lambda g: share_out(n, self._task_id, g)).to(like.device)
+        shares = drawn(self._drawing, lambda g: share_out(n, self._task_id, g))
+        shares = shares.to(like.device, non_blocking=True)
         task_ids = ids_of_shares(shares, n)
         latent = torch.empty(steps, n, params.latent_size, dtype=like.dtype)
         latent = drawn(
             self._drawing, lambda g: torch.empty_like(latent).normal_(0.0, std, generator=g)
-        ).to(like.device)
+        ).to(like.device, non_blocking=True)
         query = Query(inputs=latent, task_id=task_ids, window=slice(0, steps))
         with torch.no_grad():
             logits = self._decoder(_part(self._former, "decoder"), query, Context())
@@ -294,7 +296,8 @@ class GenerativeReplay:
         self.parameters.restore(state["parameters"])
         self._optimiser.restore(state["optimiser"])
         self._task_id = state["task_id"]
-        self._former = dict(state["former"])
+        device = self.parameters.values.device
+        self._former = {name: tensor.to(device) for name, tensor in state["former"].items()}
         self._noise[0].set_state(state["noise"])
         self._drawing[0].set_state(state["drawing"])
         for net, saved in zip((self._net, self._decoder), state["nets"], strict=True):

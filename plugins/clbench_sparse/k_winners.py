@@ -96,6 +96,10 @@ class _Competition:
         """Multiply the boost strength by its factor."""
         self.boost_strength *= self._params.boost_strength_factor
 
+    def _settle(self, device: torch.device) -> None:
+        """Keep duty cycles where the values are that compete."""
+        self._duty_cycle = self._duty_cycle.to(device)
+
     def _num_winners(self, n: int, training: bool) -> int:
         p = self._params
         k = round(n * p.percent_on)
@@ -123,11 +127,12 @@ class _Competition:
         winners = scores.topk(k, dim, sorted=False).indices
         return winners, x.gather(dim, winners)
 
-    def _record(self, on: Tensor, B: int, places: int = 1) -> None:
-        """Count the positive winners `on`, a list of units or channels, in the duty cycles."""
+    def _record(self, winners: Tensor, is_on: Tensor, B: int, places: int = 1) -> None:
+        """Count winners in the duty cycles: units or channels, and which of them are positive."""
         self._num_samples += B
         P = max(min(self._params.duty_cycle_period, self._num_samples), B)
-        share = torch.bincount(on, minlength=self._size) / places
+        share = torch.zeros_like(self._duty_cycle)
+        share.scatter_add_(0, winners.flatten(), is_on.flatten().to(share.dtype)).div_(places)
         self._duty_cycle = (self._duty_cycle * (P - B) + share) / P
 
     def state(self) -> State:
@@ -172,9 +177,10 @@ class KWinners(_Competition):
             Of the shape of `x`.
         """
         assert x.shape[-1] == self._size
+        self._settle(x.device)
         winners, values = self._compete(x, -1, self._duty_cycle, training)
         if training:
-            self._record(winners[values > 0], len(x))
+            self._record(winners, values > 0, len(x))
         return _passed_on(x, -1, winners, values)
 
     def entropy(self) -> float:
@@ -224,6 +230,7 @@ class KWinners2d(_Competition):
         """
         C, H, W = x.shape[-3:]
         assert self._size == C
+        self._settle(x.device)
         if self._local:
             dim, units, duty_cycle = -3, x, self._duty_cycle[:, None, None]
         else:
@@ -231,9 +238,9 @@ class KWinners2d(_Competition):
             duty_cycle = self._duty_cycle.repeat_interleave(H * W)
         winners, values = self._compete(units, dim, duty_cycle, training)
         if training:
-            on = winners[values > 0]
             self._num_places = H * W
-            self._record(on if self._local else on // (H * W), len(x), H * W)
+            channels = winners if self._local else winners // (H * W)
+            self._record(channels, values > 0, len(x), H * W)
         return _passed_on(units, dim, winners, values).view(x.shape)
 
     def entropy(self) -> float:

@@ -6,7 +6,8 @@ likely slices of the normal distribution, times the one factor that makes the va
 distribution function is off by at most 1/131,072, and no number is larger than 4.4 in size.
 PyTorch's transform of 24 bits ends at 5.9. Numbers are drawn anew for each weight and step.
 
-The bits are those of NumPy's SFC64, seeded by a draw from the generator that a learner is given.
+The bits are those of NumPy's SFC64, seeded by a draw from the generator that a learner is given. On
+a GPU the bits are sent there, and the numbers chosen there.
 """
 
 from __future__ import annotations
@@ -31,16 +32,21 @@ class Noise:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         self._bits = np.random.SFC64(seed)
         self._index = torch.empty(0, dtype=torch.int32)
+        self._means = torch.empty(0)
 
     def fill(self, out: Tensor) -> Tensor:
         """Fill a flat tensor with fresh numbers, and return it."""
         words = self._bits.random_raw((out.numel() + 3) // 4)  # of 64 bits
-        self._index.resize_(out.shape).copy_(torch.from_numpy(words.view(np.uint16)[: len(out)]))
-        return torch.index_select(slice_means(out.dtype), 0, self._index, out=out)
+        drawn = torch.from_numpy(words.view(np.uint16)[: len(out)])
+        if not len(self._means):
+            self._means = slice_means(out.dtype).to(out.device)
+            self._index = self._index.to(out.device)
+        self._index.resize_(out.shape).copy_(drawn, non_blocking=True)
+        return torch.index_select(self._means, 0, self._index, out=out)
 
     def share_scratch(self, other: Noise) -> None:
         """Use the scratch of another source, so that it stays in the processor's cache."""
-        self._index = other._index
+        self._index, self._means = other._index, other._means
 
     def state(self) -> Tensor:
         """The generator's, ``(4,)`` 64-bit words."""

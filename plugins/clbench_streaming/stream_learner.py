@@ -66,7 +66,8 @@ class StreamLearner(ABC, Generic[P]):
         self._objective = context.objective
         self._alpha = context.training.learning_rate
         self._noise = Noise(context.generator("noise"))
-        self._parameters = FlatParameters(self._net.initial(context.generator("init")))
+        initial = self._net.initial(context.generator("init"))
+        self._parameters = FlatParameters(initial, context.device)
         self._traces: dict[str, Tensor] = {}
         self._scratch: dict[str, Tensor] = {}
         self._t = 0

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from clbench.protocols import State
+from clbench.protocols import CPU, State
 from clbench_sparse.sparse_weights import draw_mask
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky-relu", "linear"]
@@ -68,7 +68,8 @@ class Drawings:
 
     def drop(self, x: Tensor, probability: float) -> Tensor:
         """The values with drop-out."""
-        kept = torch.empty_like(x).uniform_(generator=self._generator).ge_(probability)
+        drawn = torch.empty_like(x, device=CPU).uniform_(generator=self._generator)
+        kept = drawn.to(x.device, non_blocking=True).ge_(probability)
         return x * kept.div_(1 - probability)  # several times as fast as `bernoulli_`
 
     def state(self) -> Tensor:
@@ -119,7 +120,11 @@ class WeightMasks:
     def apply(self, name: str, weight: Tensor) -> Tensor:
         """A weight with its zeros; itself where its layer is dense."""
         mask = self._masks.get(name)
-        return weight if mask is None else weight * mask
+        if mask is None:
+            return weight
+        if mask.device != weight.device:  # the first time since it was drawn or restored
+            mask = self._masks[name] = mask.to(weight.device)
+        return weight * mask
 
     def state(self) -> State:
         """The masks."""
