@@ -9,6 +9,7 @@ from shutil import copytree
 from typing import Any, cast
 
 import pytest
+import tiny
 import torch
 from cuts import CutOff, EveryFifth
 from torch import Tensor
@@ -17,7 +18,7 @@ from clbench import lessons
 from clbench.batching import SweptStream
 from clbench.cell_run import CellRun
 from clbench.checkpoints import Checkpoints
-from clbench.config import CellConfig, Choice, Sgd
+from clbench.config import Choice, Sgd
 from clbench.curves import DivergedError
 from clbench.errors import ClbenchError
 from clbench.executor import Progress
@@ -26,7 +27,6 @@ from clbench.matrix import Cell
 from clbench.protocols import Batch, BatchStream, Context, Learner
 from clbench.registry import Registry
 from clbench.runner import Outcome, Start, run, run_group, run_together
-from clbench.suite import load
 from clbench.testing import equal
 from clbench.tracking import Tracking
 from clbench_copytask.elman import Elman
@@ -34,64 +34,11 @@ from clbench_regularization.fine_tuning import FineTuning
 from clbench_regularization.online_ewc import OnlineEwc
 from clbench_replay.coresets import Coresets
 
-SUITES = Path(__file__).parent.parent / "suites"
 SEEDS = (3, 4, 5)
 TOLERANCE = 1e-9
 """Of 64 bits, in which rounding stays far below any difference of method."""
 
-SMALL: dict[str, Any] = {  # parameters of any part, where it has them
-    "num_tasks": 3,
-    "input_length": 4,
-    "pattern_length": 3,
-    "num_train": 60,
-    "num_test": 10,
-    "num_validation": 5,
-    "hidden_size": 8,
-    "fisher_samples": 40,
-    "coreset_size": 9,
-    "replay_batch_size": 7,
-    "latent_size": 3,
-    "decoder_hidden_size": 6,
-    "chunk_size": 60,
-    "task_embedding_size": 4,
-    "chunk_embedding_size": 3,
-}
-
-
-def _small(params: dict[str, Any]) -> dict[str, Any]:
-    found = {name: SMALL.get(name, value) for name, value in params.items()}
-    sizes = found.get("hidden_sizes")
-    return found if sizes is None else found | {"hidden_sizes": [6] * len(sizes)}
-
-
-def _rows(name: str) -> dict[str, Sequence[Cell]]:
-    """The rows of a suite, with tiny cells of three seeds."""
-    suite, rows = load(SUITES / f"{name}.yaml", Registry.discover()), {}
-    for row in suite.rows:
-        if row.cells:
-            config = _tiny(row.cells[0])
-            seeds = [config.model_copy(update={"seed": seed}) for seed in SEEDS]
-            rows[row.key] = tuple(Cell(suite.name, row.key, one) for one in seeds)
-    return rows
-
-
-def _tiny(config: CellConfig) -> CellConfig:
-    def small(choice: Any) -> Any:
-        return choice.model_copy(update={"params": _small(choice.params)})
-
-    training = config.training.model_copy(update={"iterations": 7, "epochs": None, "batch_size": 5})
-    return config.model_copy(
-        update={
-            "task": small(config.task),
-            "model": small(config.model),
-            "learner": small(config.learner),
-            "regularizers": tuple(small(choice) for choice in config.regularizers),
-            "training": training,
-        }
-    )
-
-
-COPIES, SMOKE, PICTURES = _rows("copy_task"), _rows("smoke"), _rows("split_mnist")
+COPIES, SMOKE, PICTURES = (tiny.rows(name, SEEDS) for name in ("copy_task", "smoke", "split_mnist"))
 ALONE: set[str] = set()
 """Rows of the copy tasks that cannot run in lockstep: none."""
 
