@@ -90,7 +90,8 @@ def test_records_are_equal_with_one_worker_and_with_two_in_any_order_and_twice(t
     reversed_suite.write_text(
         head.replace("[0, 1]", "[1, 0]") + "methods:\n  online-ewc:\n" + ewc + fine
     )
-    two = clbench("run", reversed_suite, "--jobs", 2, "--results", "two", cwd=tiny.parent)
+    options = ("--jobs", 2, "--device", "auto", "--results", "two")
+    two = clbench("run", reversed_suite, *options, cwd=tiny.parent, CUDA_VISIBLE_DEVICES="")
     forced = clbench("run", tiny, "--jobs", 2, "--results", "one", "--force", cwd=tiny.parent)
 
     assert one.returncode == two.returncode == forced.returncode == 0
@@ -178,6 +179,7 @@ def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> N
             0,
         ): "executor 'local': timeout: expected a number greater than 0.0, found '0.0'",
         ("run", tiny, "--lockstep", "on"): "expected --lockstep auto, off or a number of seeds",
+        ("run", tiny, "--device", "gpu"): "unknown device 'gpu'",
         ("run", tiny, "--seeds", "5"): "seed 5 is not one of suite 'tiny': 0, 1",
         ("table", tiny, "--format", "html"): "unknown format 'html'",
         ("show", "nobody"): "unknown name 'nobody'",
@@ -189,6 +191,14 @@ def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> N
         assert message in done.stderr
         assert "Traceback" not in done.stderr
         assert done.stdout == ""
+
+
+def test_a_gpu_that_is_not_here_is_refused_before_anything_runs(tiny: Path) -> None:
+    done = clbench("run", tiny, "--device", "cuda", cwd=tiny.parent, CUDA_VISIBLE_DEVICES="")
+
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: device 'cuda': PyTorch \S+ finds no GPU here\n", done.stderr)
+    assert not (tiny.parent / "results").exists()
 
 
 def test_a_failing_cell_is_recorded_the_others_go_on_and_the_exit_code_says_so(

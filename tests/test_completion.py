@@ -38,6 +38,7 @@ def _completed(line: str, **environment: str) -> subprocess.CompletedProcess[str
         ("clbench plugin new x --kind re", ["regularizer"]),
         ("clbench run suites/guard.yaml --executor lo", ["local"]),
         ("clbench run suites/guard.yaml --track te", ["tensorboard"]),
+        ("clbench run suites/guard.yaml --device c", ["cpu", "cuda"]),
         ("clbench run suites/guard.yaml --only m", ["multitask", "masking", "masking-si"]),
         ("clbench check suites/guard.yaml --only permuted/h", ["permuted/hnet"]),
         ("clbench check suites/absent.yaml --only ", []),

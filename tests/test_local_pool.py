@@ -60,10 +60,22 @@ def misbehave(group: Group, report: Callable[[Progress], None]) -> list[Record]:
     if row == "is-interrupted":
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
         raise ValueError(f"interrupts held: {signal.SIGINT in blocked}")
+    if row.startswith("meets"):
+        return _tell_the_gpu(row)
     if row == "reports":
         report(Progress(cell.config.id, 1, 3, 5, 10, 0.5, 90.0))
         time.sleep(1.0)
     return [records.good(cell.config) for cell in group]
+
+
+def _tell_the_gpu(row: str) -> list[Record]:
+    """Wait until as many workers are here as the row says, then raise with the own GPU."""
+    folder, count = Path(os.environ["MEETING"]), int(row.split()[1])
+    (folder / str(os.getpid())).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    raise ValueError(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 
 
 def _run(rows: list[str], tmp_path: Path, **options: object) -> Listener:
@@ -152,6 +164,31 @@ def test_every_cell_of_a_group_gets_the_record_of_what_became_of_it(
     assert listener.begun == [row, f"{row}1", f"{row}2"]
     assert [record.status for record in listener.records.values()] == [status] * 3
     assert [record.config for record in listener.records.values()] == [c.config for c in group]
+
+
+@pytest.mark.parametrize(
+    ("rows", "num_gpus", "expected"),
+    [
+        (["meets 3 a", "meets 3 b", "meets 3 c"], 2, ["0", "0", "1"]),
+        (["meets 2 a", "meets 2 b"], 0, ["all", "all"]),
+        (["dies", "meets 1"], 2, ["0"]),  # who replaces a dead worker has its GPU
+    ],
+)
+def test_each_worker_sees_the_gpu_of_its_number(
+    rows: list[str],
+    num_gpus: int,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "meeting").mkdir()
+    monkeypatch.setenv("MEETING", str(tmp_path / "meeting"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    records = _run(rows, tmp_path, jobs=len(expected), num_gpus=num_gpus).records
+
+    failures = [records[row].failure for row in rows if row.startswith("meets")]
+    assert sorted(failure.message for failure in failures if failure) == expected
 
 
 def test_there_is_a_usable_core() -> None:

@@ -59,6 +59,16 @@ def _ray(registry: Registry, **options: str) -> Any:
     return engine(registry, "ray", options)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 0), ({"device": "auto"}, 0), ({"device": "cuda"}, 1), ({"num_gpus": "0.5"}, 0.5)],
+)
+def test_a_cell_asks_for_the_gpus_that_its_device_needs(
+    options: dict[str, str], expected: float, registry: Registry
+) -> None:
+    assert _ray(registry, **options)._params.gpus == expected
+
+
 @pytest.mark.slow
 @ray_test
 def test_what_happens_to_a_cell_stays_with_it(

@@ -96,6 +96,23 @@ def test_the_script_that_would_be_sent_is_shown_whole(registry: Registry, tmp_pa
     assert not run.exists()  # nothing was sent, and nothing written
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 0), ({"device": "auto"}, 0), ({"device": "cuda"}, 1), ({"gpus": "4"}, 4)],
+)
+def test_a_job_has_the_gpus_that_its_device_needs(
+    options: dict[str, str], expected: int, registry: Registry, tmp_path: Path
+) -> None:
+    slurm = _slurm(registry, tmp_path, cluster="slurm", **options)
+
+    shown = slurm.preview(singles(cells(registry, tmp_path, 10)))
+
+    assert ("--gpus-per-node" in shown) == (expected > 0)
+    assert f"--gpus-per-node={expected or ''}" in shown or not expected
+    (chunk, *_) = slurm._chunks(singles(cells(registry, tmp_path, 10)), tmp_path)
+    assert chunk.device == options.get("device", "cpu")
+
+
 def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
     registry: Registry, tmp_path: Path
 ) -> None:
