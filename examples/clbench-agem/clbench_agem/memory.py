@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
-from clbench.protocols import Batch, State
+from clbench.moving import batch_on
+from clbench.protocols import CPU, Batch, State
 from torch import Tensor
 
 
@@ -21,10 +22,11 @@ class Memory(ABC):
 
     Args:
         generator: Draws what is kept and what is rehearsed; it belongs to the memory from now on.
+        device: Where samples come from, and are kept.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
+    def __init__(self, generator: torch.Generator, device: torch.device = CPU) -> None:
+        self._generator, self._device = generator, device
 
     @property
     @abstractmethod
@@ -56,10 +58,11 @@ class Ring(Memory):
     Args:
         size: Samples of one task.
         generator: See `Memory`.
+        device: See `Memory`.
     """
 
-    def __init__(self, size: int, generator: torch.Generator) -> None:
-        super().__init__(generator)
+    def __init__(self, size: int, generator: torch.Generator, device: torch.device = CPU) -> None:
+        super().__init__(generator, device)
         self._size = size
         self._rings: dict[int, list[Batch]] = {}
 
@@ -86,7 +89,7 @@ class Ring(Memory):
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
         self._rings = {}
-        for sample in map(from_state, state["samples"]):
+        for sample in (from_state(one, self._device) for one in state["samples"]):
             assert isinstance(sample.task_id, int)
             self._rings.setdefault(sample.task_id, []).append(sample)
         self._generator.set_state(state["generator"])
@@ -98,10 +101,11 @@ class Reservoir(Memory):
     Args:
         size: Samples in all.
         generator: See `Memory`.
+        device: See `Memory`.
     """
 
-    def __init__(self, size: int, generator: torch.Generator) -> None:
-        super().__init__(generator)
+    def __init__(self, size: int, generator: torch.Generator, device: torch.device = CPU) -> None:
+        super().__init__(generator, device)
         self._size = size
         self._kept: list[Batch] = []
         self._seen = 0
@@ -133,7 +137,7 @@ class Reservoir(Memory):
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
-        self._kept = [from_state(sample) for sample in state["samples"]]
+        self._kept = [from_state(sample, self._device) for sample in state["samples"]]
         self._seen = state["seen"]
         self._generator.set_state(state["generator"])
 
@@ -196,7 +200,7 @@ def to_state(sample: Batch) -> State:
     }
 
 
-def from_state(state: State) -> Batch:
-    """The sample of which `to_state` made `state`."""
+def from_state(state: State, device: torch.device) -> Batch:
+    """The sample of which `to_state` made `state`, on a device."""
     window = None if state["window"] is None else slice(*state["window"])
-    return Batch(**{**state, "window": window})
+    return batch_on(device, Batch(**{**state, "window": window}))

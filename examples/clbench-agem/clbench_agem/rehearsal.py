@@ -84,7 +84,7 @@ class Rehearsal(WeightLearner, ABC):
 def _memory(params: RehearsalParams, context: LearnerContext) -> Memory:
     generator = context.generator("memory")
     if params.memory == "reservoir":
-        return Reservoir(params.memory_size, generator)
+        return Reservoir(params.memory_size, generator, context.device)
     if context.layout.scenario is Scenario.TASK_FREE:
         raise UnavailableError("a ring of each task's samples needs ids of tasks; use a reservoir")
     K = context.layout.num_tasks
@@ -92,4 +92,4 @@ def _memory(params: RehearsalParams, context: LearnerContext) -> Memory:
         raise UnavailableError(
             f"a memory of {params.memory_size} samples is too small for {K} tasks"
         )
-    return Ring(params.memory_size // K, generator)
+    return Ring(params.memory_size // K, generator, context.device)
