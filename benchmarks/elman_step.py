@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import median
 
@@ -93,6 +93,17 @@ def batch(size: int, task_id: int, seed: int = 0) -> Batch:
     return replace(task.train_stream(generator(seed, "order")).next(size), task_id=task_id)
 
 
+def plain_outputs(p: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """The net as one would write it: a loop over time; outputs of all steps, (S, B, outputs)."""
+    h = inputs.new_zeros(inputs.shape[1], len(p["W_hh"]))
+    outputs = []
+    for x in inputs:
+        h = torch.tanh(x @ p["W_ih"].T + p["b_ih"] + h @ p["W_hh"].T + p["b_hh"])
+        y = torch.tanh(h @ p["W_ho"].T + p["b_ho"])
+        outputs.append(y @ p["W_out"].T + p["b_out"])
+    return torch.stack(outputs)
+
+
 def plain_step(samples: Batch) -> Callable[[], None]:
     """The same step as one would write it: a loop over time, autograd, torch's Adam."""
     net = Elman(RecurrentParams(hidden_size=H), FAMILY.spec, LAYOUT)
@@ -101,13 +112,7 @@ def plain_step(samples: Batch) -> Callable[[], None]:
 
     def step() -> None:
         optimiser.zero_grad()
-        h = torch.zeros(B, H)
-        outputs = []
-        for x in samples.inputs:
-            h = torch.tanh(x @ p["W_ih"].T + p["b_ih"] + h @ p["W_hh"].T + p["b_hh"])
-            y = torch.tanh(h @ p["W_ho"].T + p["b_ho"])
-            outputs.append(y @ p["W_out"].T + p["b_out"])
-        logits = torch.stack(outputs)[WINDOW, :, 7:14]
+        logits = plain_outputs(p, samples.inputs)[WINDOW, :, 7:14]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
             logits, samples.targets, reduction="sum"
         )

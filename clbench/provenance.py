@@ -40,7 +40,7 @@ def collect(
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=_cpu(),
-        device=_device_name(device),
+        device=device_name(device),
         threads=torch.get_num_threads(),
         peak_memory_mib=round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
         notes=notes,
@@ -54,12 +54,12 @@ def program(device: torch.device = CPU) -> dict[str, str]:
     found = {name: _version(name) or "none" for name in ("clbench", "torch")}
     return found | {
         "commit": f"{commit}{' and changes' if dirty else ''}",
-        "device": _device_name(device),
+        "device": device_name(device),
     }
 
 
-def _device_name(device: torch.device) -> str:
-    """``cpu``, or the name of the GPU."""
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the model name of the GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
