@@ -59,6 +59,8 @@ def run_here(
     torch.set_num_threads(1)
     keep_freed_memory()
     place = torch.device("cuda:0" if gpus(device) else "cpu")
+    if place.type == "cuda":  # convolutions, else of 10 bits, as exact as on the CPU
+        torch.backends.cudnn.allow_tf32 = False
     program = provenance.program(place)
     checkpoints = [Checkpoints(cell.config.id, program, checkpoint_seconds) for cell in group]
     return run_group(group, _plugins(), report, checkpoints, place)

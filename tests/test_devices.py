@@ -123,6 +123,7 @@ def test_a_worker_runs_its_group_on_the_gpu_that_it_sees(
         run_here((Cell("toy", "a/b", toys.config()),), print, 60.0, device)  # type: ignore[arg-type]
 
     assert [arguments[4] for arguments in asked] == [torch.device("cpu"), GPU, GPU]
+    assert torch.backends.cudnn.allow_tf32 is False
     programs = [arguments[3][0]._head["program"]["device"] for arguments in asked]
     assert programs == ["cpu", "Hx", "Hx"]
 
