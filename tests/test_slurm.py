@@ -119,8 +119,7 @@ def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
     asked, told = cells(registry, tmp_path, 10), Told()
 
     slurm = _slurm(registry, tmp_path / "shared", cells_per_job="2", cpus="2")
-    first, second, third = asked
-    slurm.execute([(first, second), (third,)], told, lambda: False)
+    slurm.execute(singles(asked), told, lambda: False)
 
     assert sorted(told.begun) == sorted(cell.config.id for cell in asked)
     assert {p.cell_id for p in told.reports} <= set(told.begun)
@@ -128,6 +127,18 @@ def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
         alone(cell, registry) for cell in asked
     ]
     assert list((tmp_path / "shared").iterdir()) == []
+
+
+def test_a_group_in_lockstep_is_one_job(registry: Registry, tmp_path: Path) -> None:
+    first, second, third = cells(registry, tmp_path, 10)
+    told = Told()
+
+    slurm = _slurm(registry, tmp_path / "shared", cells_per_job="2")
+    slurm.execute([(first, second), (third,)], told, lambda: False)
+
+    records = [told.records[cell.config.id] for cell in (first, second, third)]
+    assert [record.status for record in records] == ["ok"] * 3
+    assert [r.provenance.lockstep for r in records if r.provenance is not None] == [2, 2, 1]
 
 
 @pytest.mark.slow

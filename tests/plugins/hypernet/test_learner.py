@@ -136,7 +136,7 @@ def test_a_step_follows_the_gradient_of_the_stated_loss(
     _learn(learner, 0, 3)
     _learn(learner, 1, 3)
     learner.begin_task(2)
-    targets = learner._generate([0, 1])[:, None]
+    targets = learner._generate(range(2))[:, None]
     for batch in _batches(2, 3):
         expected = _literal_step(learner, batch, 2, [0, 1], targets, strength=0.2)
         before = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
@@ -191,9 +191,9 @@ def test_a_strong_penalty_keeps_the_weights_of_earlier_tasks() -> None:
     for beta in (0.0, 10.0):
         learner = _learner(_params(beta=beta), optimizer=Adam(), learning_rate=0.01)
         _learn(learner, 0, 50)
-        before = learner._generate([0])
+        before = learner._generate(range(1))
         _learn(learner, 1, 50)
-        drift[beta] = (learner._generate([0]) - before).norm().item()
+        drift[beta] = (learner._generate(range(1)) - before).norm().item()
 
     assert drift[10.0] < 0.1 * drift[0.0]
 
