@@ -31,14 +31,13 @@ from clbench.protocols import (
     Context,
     Learner,
     MainNet,
-    NamedTensors,
     Query,
-    Regularizer,
-    State,
     TaskFamily,
 )
 from clbench.registry import Registry
+from clbench.regularizer_contract import Consolidated, RegularizerContract
 from clbench.scenario import Scenario
+from clbench.states import equal, snapshot
 from clbench.suite import load
 from clbench.tracker_contract import TrackerContract
 
@@ -59,28 +58,6 @@ __all__ = [
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def equal(a: Any, b: Any) -> bool:
-    """Whether two states are equal bit for bit (tensors, numbers, text, dicts, lists)."""
-    if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return bool(a == b)
-
-
-def snapshot(state: State) -> Any:
-    """A copy of a state that later steps cannot change."""
-    if isinstance(state, Tensor):
-        return state.clone()
-    if isinstance(state, dict):
-        return {key: snapshot(value) for key, value in state.items()}
-    if isinstance(state, (list, tuple)):
-        return [snapshot(value) for value in state]
-    return state
 
 
 def as_query(batch: Batch) -> Query:
@@ -109,7 +86,7 @@ class FamilyContract:
 
     def build(self) -> TaskFamily:
         """The family, small enough to make its tasks in a second."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method build(self)")
 
     def test_the_tasks_are_as_many_as_the_spec_says(self) -> None:
         family = self.build()
@@ -187,11 +164,11 @@ class NetContract:
 
     def build(self) -> MainNet:
         """The net, small."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method build(self)")
 
     def query(self) -> Query:
         """Some inputs for it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method query(self)")
 
     def test_initial_parameters_have_the_stated_shapes_and_obey_the_generator(self) -> None:
         net = self.build()
@@ -230,123 +207,18 @@ class NetContract:
         assert set(net.recurrent_blocks) <= set(net.shapes)
 
 
-class RegularizerContract:
-    """What every regularizer promises."""
-
-    has_anchor = True
-    """Whether it pulls towards the parameters of earlier tasks."""
-
-    def build(self) -> Regularizer:
-        """The regularizer; equal each time."""
-        raise NotImplementedError
-
-    def learn(self, regularizer: Regularizer, params: dict[str, Tensor]) -> None:
-        """Let it live through a task that ends at `params` (its `consolidate` at the end)."""
-        raise NotImplementedError
-
-    def params(self, seed: int) -> dict[str, Tensor]:
-        """Parameters of the main net; equal for equal seeds."""
-        raise NotImplementedError
-
-    def test_without_a_finished_task_an_anchored_penalty_is_absent_or_zero(self) -> None:
-        regularizer, params = self.build(), self.params(0)
-        regularizer.begin(params)
-
-        penalty = regularizer.penalty(self.params(1))
-
-        if self.has_anchor:
-            absent = penalty is None or penalty.item() == 0.0
-            assert absent, "there is a penalty before any task has ended"
-
-    def test_the_penalty_is_zero_at_the_anchor_and_positive_away_from_it(self) -> None:
-        regularizer, anchor = self.build(), self.params(1)
-        regularizer.begin(self.params(0))
-        self.learn(regularizer, anchor)
-
-        at, away = regularizer.penalty(anchor), regularizer.penalty(self.params(2))
-
-        assert away is not None, "there is no penalty after a task"
-        assert away.shape == (), "the penalty is not one number"
-        assert away.item() > 0, "the penalty away from the anchor is not positive"
-        if self.has_anchor:
-            assert at is not None, "there is no penalty after a task"
-            assert at.item() == 0.0, "the penalty is not zero at the anchor"
-
-    def test_the_penalty_is_differentiable_and_changes_no_parameter(self) -> None:
-        regularizer = self.build()
-        regularizer.begin(self.params(0))
-        self.learn(regularizer, self.params(1))
-        params = {n: t.requires_grad_() for n, t in self.params(2).items()}
-        before = snapshot({n: t.detach() for n, t in params.items()})
-
-        penalty = regularizer.penalty(params)
-        assert penalty is not None
-        penalty.backward()  # type: ignore[no-untyped-call]
-
-        has_gradient = any(t.grad is not None and t.grad.abs().sum() > 0 for t in params.values())
-        assert has_gradient, "the penalty has no gradient"
-        unchanged = equal({n: t.detach() for n, t in params.items()}, before)
-        assert unchanged, "the penalty changed the parameters"
-
-    def test_a_restored_one_goes_on_as_the_saved_one(self) -> None:
-        saved, restored = self.build(), self.build()
-        saved.begin(self.params(0))
-        restored.begin(self.params(3))
-        self.learn(saved, self.params(1))
-
-        restored.restore(snapshot(saved.state()))
-        for regularizer in (saved, restored):
-            self.learn(regularizer, self.params(2))
-
-        assert equal(saved.state(), restored.state()), "the restored regularizer went another way"
-        params = self.params(4)
-        equally = equal(saved.penalty(params), restored.penalty(params))
-        assert equally, "the penalty of the restored regularizer differs"
-
-
-class Consolidated:
-    """A `clbench.protocols.Consolidation` in which every sample's gradients are ones.
-
-    Args:
-        params: At the end of the task.
-    """
-
-    num_samples = 8
-
-    def __init__(self, params: NamedTensors) -> None:
-        self.params = params
-
-    def batches(self, num_samples: int) -> Iterator[Batch]:
-        """Samples of zeros."""
-        for size in (min(8, num_samples - i) for i in range(0, num_samples, 8)):
-            yield Batch(inputs=torch.zeros(size, 1), targets=torch.zeros(size, 1), task_id=0)
-
-    def predicted(self, batch: Batch) -> Batch:
-        """The batch itself."""
-        return batch
-
-    def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
-        """The sum of all parameters for each sample, ``(B, 1)``."""
-        total = torch.stack([tensor.sum() for tensor in params.values()]).sum()
-        return total.expand(len(batch.inputs), 1)
-
-    def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """Ones, once for each sample."""
-        return {
-            name: torch.full_like(tensor, len(batch.inputs)) for name, tensor in self.params.items()
-        }
-
-
 class LearnerContract:
     """What every learner promises."""
 
     def build(self) -> Learner:
         """The learner; equal each time it is called."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method build(self)")
 
     def batches(self, task_id: int, count: int) -> Sequence[Batch]:
         """`count` training batches of a task; equal each time."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method batches(self, task_id, count)"
+        )
 
     def _learn(self, learner: Learner, task_id: int, finish: bool) -> None:
         batches = self.batches(task_id, 4)

@@ -26,6 +26,8 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"cell_run", "lessons", "regimes", "runner", "render", "progress"},
     {
         "executor_contract",
+        "regularizer_contract",
+        "states",
         "tracker_contract",
         "testing",
         "local",

@@ -127,7 +127,7 @@ class _Pull:
         )
 
     def consolidate(self, consolidation: Any) -> None:
-        self.anchor = {name: tensor.clone() for name, tensor in consolidation.items()}
+        self.anchor = {name: t.clone() for name, t in consolidation.params.items()}
 
     def state(self) -> dict[str, Any]:
         return {"anchor": dict(self.anchor)}
@@ -164,8 +164,97 @@ class _RestoresNothing(_Pull):
 
 class _IsAVector(_Pull):
     def penalty(self, params: NamedTensors) -> Tensor | None:
-        found = super().penalty(params)
-        return None if found is None else found.reshape(1)
+        return torch.stack([params[n] - t for n, t in self.anchor.items()]) if self.anchor else None
+
+
+class _IsDetached(_Pull):
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        return super().penalty({name: tensor.detach() for name, tensor in params.items()})
+
+
+class _IsNoTensor(_Pull):
+    def penalty(self, params: NamedTensors) -> Any:
+        return 3.0 if self.anchor else None
+
+
+class _PullsToAMean(_Pull):
+    """Sound: half the squared distance to a mean of the weights over the steps."""
+
+    watches = frozenset({"step"})
+
+    def begin(self, params: NamedTensors) -> None:
+        self.weights = dict(params)
+        self.mean = dict(params)
+
+    def after_step(self, gradients: NamedTensors, steps: NamedTensors) -> None:
+        for name, step in steps.items():
+            self.weights[name] = self.weights[name] + step
+            self.mean[name] = self.mean[name].lerp(self.weights[name], 0.1)
+
+    def consolidate(self, consolidation: Any) -> None:
+        self.anchor = dict(self.mean)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"weights": dict(self.weights), "mean": dict(self.mean)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.weights, self.mean = dict(state["weights"]), dict(state["mean"])
+
+
+class _ForgetsItsMean(_PullsToAMean):
+    def state(self) -> dict[str, Any]:
+        return {"anchor": dict(self.anchor), "weights": dict(self.weights)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state | {"mean": self.mean})
+
+
+class _PullsToAMeanFromTheStart(_PullsToAMean):
+    def begin(self, params: NamedTensors) -> None:
+        super().begin(params)
+        self.anchor = dict(params)
+
+
+class _WatchesTheGradient(_Pull):
+    """Sound: the squared gradients of a task are its importances."""
+
+    watches = frozenset({"task-gradient"})
+
+    def begin(self, params: NamedTensors) -> None:
+        self.squares = torch.zeros(3)
+
+    def after_task_gradient(self, gradients: NamedTensors, look_ahead: NamedTensors) -> None:
+        assert (gradients["w"] * look_ahead["w"] < 0).all()
+        self.squares += gradients["w"].square()
+
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        if not self.anchor:
+            return None
+        return (self.squares * (params["w"] - self.anchor["w"]).square()).sum()
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"squares": self.squares.clone()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.squares = state["squares"].clone()
+
+
+class _ForgetsItsSquares(_WatchesTheGradient):
+    def state(self) -> dict[str, Any]:
+        return {"anchor": dict(self.anchor)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state | {"squares": torch.zeros(3)})
+
+
+class _WatchesWhatIsNot(_Pull):
+    watches = frozenset({"steps"})
+
+
+class _CannotWatch(_Pull):
+    watches = frozenset({"step"})
 
 
 class _Regularizers(RegularizerContract):
@@ -178,8 +267,10 @@ class _Regularizers(RegularizerContract):
     def params(self, seed: int) -> dict[str, Tensor]:
         return {"w": torch.randn(3, generator=torch.Generator().manual_seed(seed))}
 
-    def learn(self, regularizer: Regularizer, params: Any) -> None:
-        regularizer.consolidate(params)
+
+class _RegularizersWithAMean(_Regularizers):
+    def anchor(self, regularizer: Any, params: Any) -> Any:
+        return dict(regularizer.anchor)
 
 
 @pytest.mark.parametrize(
@@ -190,13 +281,55 @@ class _Regularizers(RegularizerContract):
         (_PullsFromTheStart, ["there is a penalty before any task has ended"]),
         (_HasNoGradient, ["the penalty has no gradient"]),
         (_RestoresNothing, ["the restored regularizer went another way"]),
-        (_IsAVector, ["the penalty is not one number"]),
+        (_IsAVector, ["the penalty is not one number: its shape is (1, 3), not ()"] * 2),
+        (_IsDetached, ["the penalty is detached from the parameters"]),
+        (_IsNoTensor, ["the penalty is no tensor but of type float"] * 2),
+        (_WatchesTheGradient, []),
+        (_ForgetsItsSquares, ["the penalty of the restored regularizer differs"]),
+        (
+            _WatchesWhatIsNot,
+            ["`watches` has ['steps'], and only ['step', 'task-gradient'] can be watched"] * 4,
+        ),
+        (_CannotWatch, ["`watches` has 'step', and there is no `after_step`"] * 4),
+        (_PullsToAMean, ["the penalty is not zero at the anchor"]),
     ],
 )
 def test_a_regularizer_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:
     contract = type("Contract", (_Regularizers,), {"regularizer": staticmethod(broken)})
 
     assert broken_promises(contract) == expected
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (_PullsToAMean, []),
+        (_ForgetsItsMean, ["the restored regularizer went another way"]),
+        (_PullsToAMeanFromTheStart, ["there is a penalty before any task has ended"]),
+    ],
+)
+def test_an_anchor_may_be_other_parameters_than_the_last(broken: Any, expected: list[str]) -> None:
+    contract = type("Contract", (_RegularizersWithAMean,), {"regularizer": staticmethod(broken)})
+
+    assert broken_promises(contract) == expected
+
+
+@pytest.mark.parametrize(
+    ("contract", "method"),
+    [
+        (RegularizerContract, "build(self)"),
+        (LearnerContract, "build(self)"),
+        (FamilyContract, "build(self)"),
+        (NetContract, "build(self)"),
+    ],
+)
+def test_a_method_that_a_contract_needs_is_named(contract: Any, method: str) -> None:
+    mine = type("TestMine", (contract,), {})()
+
+    with pytest.raises(NotImplementedError) as caught:
+        mine.build()
+
+    assert str(caught.value) == f"TestMine needs a method {method}"
 
 
 # families and nets

@@ -16,8 +16,6 @@ from clbench.protocols import (
     NamedTensors,
     Regularizer,
     SequenceSpec,
-    WatchesStep,
-    WatchesTaskGradient,
 )
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import LearnerContract, RegularizerContract
@@ -54,11 +52,6 @@ class _OnElman(RegularizerContract):
         return NET.initial(torch.Generator().manual_seed(seed))
 
     def learn(self, regularizer: Regularizer, params: dict[str, Tensor]) -> None:
-        down = {name: -tensor for name, tensor in params.items()}
-        if "task-gradient" in regularizer.watches:
-            cast(WatchesTaskGradient, regularizer).after_task_gradient(params, down)
-        if "step" in regularizer.watches:
-            cast(WatchesStep, regularizer).after_step(params, down)
         regularizer.consolidate(cast(Any, _Consolidation(params)))
 
 
@@ -78,7 +71,10 @@ class TestSiOverTotalSteps(_OnElman):
 
 
 class TestOrthogonal(_OnElman):
-    has_anchor = False
+    from_the_start = True
+
+    def anchor(self, regularizer: Regularizer, params: dict[str, Tensor]) -> None:
+        return None
 
     def build(self) -> Regularizer:
         return Orthogonal(OrthogonalParams(strength=1.0), NET)
