@@ -276,12 +276,24 @@ class _Loader(Checker):
         ]
         merged: dict[str, Node] = {}
         for layer in layers:
+            if "regularizers" in layer:
+                self.check_taken_away(merged.get("regularizers"), layer["regularizers"])
             for key in _SETTINGS:
                 if key in layer:
                     found = merge(merged.get(key), _spelt_out(key, layer[key]))
                     assert found is not None  # one of the two is given
                     merged[key] = found
         return merged
+
+    def check_taken_away(self, base: Node | None, over: Node) -> None:
+        """Whether each null takes away a regularizer that an earlier layer brought."""
+        earlier = base.value if base is not None and isinstance(base.value, dict) else {}
+        brought = [name for name, child in earlier.items() if child.value is not None]
+        for name, child in over.value.items() if isinstance(over.value, dict) else ():
+            if child.value is None and name not in brought:
+                what = f"nothing brings '{name}' that null could take away"
+                advice = f"; write `{name}: {{}}` or give its parameters"
+                self.wrong(child, what + (suggestion(name, brought) or advice))
 
     def cells(
         self,

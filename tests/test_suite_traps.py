@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 import toys
-from suite_files import load, mistakes
+from suite_files import load, mistakes, of_copies
+
+from clbench import suite
+from clbench.errors import SuiteError
+from clbench.registry import Registry
 
 GOOD = """\
 suite: toy
@@ -40,6 +44,54 @@ def test_a_key_without_a_value_is_a_mistake(
     old: str, new: str, expected: str, tmp_path: Path
 ) -> None:
     assert mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (
+            "{learner: fine-tuning, regularizers: {si: }}",
+            "line 11, methods.mine.regularizers.si: nothing brings 'si' that null could take away; "
+            "write `si: {}` or give its parameters",
+        ),
+        (
+            "{learner: fine-tuning, on: {permuted: {regularizers: {si: null}}}}",
+            "line 11, methods.mine.on.permuted.regularizers.si: nothing brings 'si' that null "
+            "could take away; write `si: {}` or give its parameters",
+        ),
+        (
+            "{learner: fine-tuning, regularizers: {ortogonal: }}",
+            "line 11, methods.mine.regularizers.ortogonal: nothing brings 'ortogonal' that null "
+            "could take away; did you mean 'orthogonal'?",
+        ),
+    ],
+)
+def test_null_that_takes_nothing_away_is_a_mistake(
+    method: str, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        _with_a_default_penalty(tmp_path, method)
+
+    assert [str(mistake) for mistake in caught.value.mistakes] == [expected]
+
+
+def test_null_takes_away_what_defaults_or_the_method_brought(tmp_path: Path) -> None:
+    method = (
+        "{learner: fine-tuning, regularizers: {si: {}, orthogonal: }, "
+        "on: {permuted: {regularizers: {si: }}}}"
+    )
+
+    (row,) = _with_a_default_penalty(tmp_path, method).rows
+
+    assert [cell.regularizers for cell in row.cells] == [()]
+
+
+def _with_a_default_penalty(folder: Path, method: str) -> suite.Suite:
+    path = folder / "tiny.yaml"
+    penalty = "defaults:\n  regularizers: {orthogonal: {strength: 0.1}}"
+    text = of_copies(f"seeds: 0\nmethods:\n  mine: {method}\n").replace("defaults:", penalty)
+    path.write_text(text)
+    return suite.load(path, Registry.discover())
 
 
 def test_no_parameter_takes_the_place_of_the_name_beside_it(tmp_path: Path) -> None:
