@@ -222,7 +222,7 @@ def read(path: Path) -> tuple[Node, list[Mistake]]:
         line = text[: error.position].count("\n") + 1
         raise SuiteError(path, [Mistake(line, "", what)]) from None
     except yaml.YAMLError as error:
-        raise SuiteError(path, [_syntax(error)]) from None
+        raise SuiteError(path, [_syntax(error, text)]) from None
     except _TooLargeError as error:
         raise SuiteError(path, [Mistake(error.line, "", str(error))]) from None
     except RecursionError:
@@ -245,10 +245,80 @@ def _compose(text: str) -> yaml.Node | None:
     return found
 
 
-def _syntax(error: yaml.YAMLError) -> Mistake:
+def _syntax(error: yaml.YAMLError, text: str) -> Mistake:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return Mistake(mark.line + 1 if mark else None, "", f"not YAML: {problem}")
+    line = mark.line + 1 if mark else None
+    if isinstance(error, yaml.MarkedYAMLError) and mark:
+        line, problem = _in_plain_words(error, _BREAK.split(text), mark) or (line, problem)
+    return Mistake(line, "", f"not YAML: {problem}")
+
+
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as marks count lines
+_UNSPACED = re.compile(r"\s*(?:- )?([\w.-]+:)[^\s:]\S*\s*(?:#.*)?")
+
+
+def _in_plain_words(
+    error: yaml.MarkedYAMLError, lines: list[str], mark: yaml.Mark
+) -> tuple[int, str] | None:
+    """Line and wording of the mistakes that people make most; None for any other."""
+    problem, start = str(error.problem), error.context_mark
+    here = lines[mark.line] if mark.line < len(lines) else ""
+    above = next((i for i in range(mark.line - 1, -1, -1) if _has_content(lines[i])), None)
+    if problem.startswith("found character '\\t'"):
+        return mark.line + 1, "a tab where spaces are expected"
+    if problem.startswith("found character "):
+        return mark.line + 1, f"a text that begins with '{here[mark.column]}' needs quotes"
+    if error.context == "while scanning a block scalar" and start:
+        first = lines[start.line][start.column]
+        return start.line + 1, f"a text that begins with '{first}' needs quotes"
+    if error.context == "while scanning a simple key" and start:
+        return start.line + 1, _unspaced(lines[start.line]) or "expected ':' after a key"
+    does_not_fit = problem == "expected <block end>, but found '<block mapping start>'"
+    if problem == "mapping values are not allowed here" or does_not_fit:
+        if re.search(r":\s", here[: mark.column]):
+            return mark.line + 1, "a text in which ': ' occurs needs quotes"
+        if above is not None and (unspaced := _unspaced(lines[above])):
+            return above + 1, unspaced
+        if above is not None and not does_not_fit and _has_value(lines[above], below=here):
+            return (
+                mark.line + 1,
+                f"indented deeper than line {above + 1}, which has a value already",
+            )
+    if does_not_fit and start:
+        return mark.line + 1, _misplaced(lines, mark.line, start)
+    return None
+
+
+def _unspaced(line: str) -> str | None:
+    found = _UNSPACED.fullmatch(line)
+    return f"a space is missing after '{found[1]}'" if found else None
+
+
+def _has_value(line: str, below: str) -> bool:
+    return bool(re.search(r":\s+\S", line)) and _indent(below) > _indent(line)
+
+
+def _misplaced(lines: list[str], index: int, block: yaml.Mark) -> str:
+    """A line whose indentation is that of no block around it."""
+    indent = _indent(lines[index])
+    earlier = [i for i in range(index) if _has_content(lines[i])]
+    outer = next((i for i in reversed(earlier) if _indent(lines[i]) < indent), None)
+    inner = next((i for i in earlier if outer is not None and i > outer), None)
+    is_between = inner is not None and _indent(lines[inner]) > indent
+    if outer is None or inner is None or not is_between or _indent(lines[outer]) != block.column:
+        since = f"its block since line {block.line + 1} by {block.column}"
+        return f"indented by {indent} spaces, and {since}"
+    places = (f"line {i + 1} (by {_indent(lines[i])})" for i in (outer, inner))
+    return f"indented by {indent} spaces, which fits neither {' nor '.join(places)}"
+
+
+def _has_content(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def walk(node: Node) -> Iterator[Node]:

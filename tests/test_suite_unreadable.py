@@ -41,6 +41,42 @@ def test_a_file_that_is_no_yaml_mapping_is_told(
     assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:\n  x: 1\n  num_tasks:2\n  y: 1\n", "line 3: not YAML: a space is missing after 'num_tasks:'"),
+        ("a:\n  num_tasks:2 # two\n\n  y: 1\n", "line 2: not YAML: a space is missing after 'num_tasks:'"),
+        ("a:\n  x: 1\n  num_tasks:2\n", "line 3: not YAML: a space is missing after 'num_tasks:'"),
+        ("a:\n  x: 1\n  word\n  y: 1\n", "line 3: not YAML: expected ':' after a key"),
+        ("a: why: not\n", "line 1: not YAML: a text in which ': ' occurs needs quotes"),
+        ("a:\n  x: 1\n\n   y: 1\n", "line 4: not YAML: indented deeper than line 2, which has a value already"),
+        ("a:\n  x: 1\n\ty: 1\n", "line 3: not YAML: a tab where spaces are expected"),
+        ("a: {b: >= 97}\n", "line 1: not YAML: a text that begins with '>' needs quotes"),
+        ("a:\n  b: >= 97\n", "line 2: not YAML: a text that begins with '>' needs quotes"),
+        ("a:\n  b: %x\n", "line 2: not YAML: a text that begins with '%' needs quotes"),
+        (
+            "methods:\n  si:\n    learner: x\n  # moved\n  regularizers:\n      si: {}\n      ewc: {}\n    expect: {}\n",
+            "line 8: not YAML: indented by 4 spaces, which fits neither line 5 (by 2) nor line 6 (by 6)",
+        ),
+        (
+            "methods:\n  si:\n    learner: x\n   regularizers:\n      si: {}\n",
+            "line 4: not YAML: indented by 3 spaces, which fits neither line 2 (by 2) nor line 3 (by 4)",
+        ),
+        ("  a: {x:\n 1}\n    b: 1\n", "line 3: not YAML: indented by 4 spaces, and its block since line 1 by 2"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_yaml_is_told_in_plain_words_where_it_is(
+    text: str, expected: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+
+    with pytest.raises(SuiteError) as caught:
+        load(path, toys.registry())
+
+    assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
+
+
 def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path / "none.yaml", "there is no such file"),
