@@ -34,7 +34,8 @@ def to_rich(registry: Registry, what: str | None) -> RenderableType:
     broken = sum(bool(plugin.errors) for plugin in registry.plugins)
     if not broken:
         return grid
-    note = f"{broken} plugins have errors; see 'clbench list plugins'"
+    have = "1 plugin has" if broken == 1 else f"{broken} plugins have"
+    note = f"{have} errors; see 'clbench list plugins'"
     return Group(grid, Text(note, style="yellow"))
 
 

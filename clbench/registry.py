@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 import pluggy
 
 from clbench import hookspecs
-from clbench.errors import PluginError, UnknownNameError
+from clbench.errors import PluginError, UnknownNameError, suggestion
 from clbench.hookspecs import GROUP, Entry
 
 Kind = Literal["task", "model", "learner", "regularizer", "executor", "tracker", "dataset"]
@@ -79,7 +80,8 @@ class Registered:
         try:
             loaded = getattr(importlib.import_module(module_name), attribute)
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{where} cannot be imported: {_cause(error)}") from error
+            cause = _cause(error, module_name)
+            raise PluginError(f"{where} cannot be imported: {cause}") from error
         for promised in _PROMISED[self.kind]:
             if not hasattr(loaded, promised):
                 raise PluginError(f"{where} lacks the attribute '{promised}'")
@@ -114,8 +116,8 @@ class Registry:
             try:
                 module = point.load()
             except (Exception, SystemExit) as error:
-                failed = Plugin(point.name, name, version, (f"import failed: {_cause(error)}",))
-                registry.plugins.append(failed)
+                what = f"import failed: {_cause(error, point.module)}"
+                registry.plugins.append(Plugin(point.name, name, version, (what,)))
             else:
                 registry.register(module, point.name, name, version)
         return registry
@@ -126,6 +128,7 @@ class Registry:
         """Take in what `module` registers through its hooks."""
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(hookspecs)
+        code = module.__name__ if isinstance(module, ModuleType) else type(module).__module__
         plugin = Plugin(name, distribution, version)
         errors: list[str] = []
         accepted: list[tuple[Kind, Entry]] = []
@@ -133,14 +136,14 @@ class Registry:
             manager.register(module, name)
             manager.check_pending()
         except Exception as error:
-            errors.append(f"hooks refused: {_cause(error)}")
+            errors.append(f"hooks refused: {_cause(error, code)}")
         else:
             for kind in KINDS:
                 hook = getattr(manager.hook, f"clbench_{kind}s")
                 try:
                     entries = [entry for entries in hook() for entry in entries]
                 except (Exception, SystemExit) as error:
-                    errors.append(f"hook clbench_{kind}s failed: {_cause(error)}")
+                    errors.append(f"hook clbench_{kind}s failed: {_cause(error, code)}")
                     continue
                 for entry in entries:
                     problem = self._problem(kind, entry)
@@ -174,14 +177,23 @@ class Registry:
 
         Raises:
             UnknownNameError: With the nearest known name, and the plugins that failed, since one
-                of them may be the one that should have brought it.
+                of them may be the one that should have brought it. Where neither is there, with
+                what to do about a plugin of one's own.
         """
         found = self._tables[kind].get(name)
         if found is None:
+            known = self._tables[kind]
             broken = [f"{_origin(p)}: {'; '.join(p.errors)}" for p in self.plugins if p.errors]
             note = "plugins with errors: " + "\n      ".join(broken) if broken else ""
-            raise UnknownNameError(_WORDS[kind], name, self._tables[kind], note)
+            if not note and not suggestion(name, known):
+                note = _NOT_INSTALLED
+            raise UnknownNameError(_WORDS[kind], name, known, note)
         return found
+
+
+_NOT_INSTALLED = (
+    "if it is yours: 'pip install --editable DIR'; 'clbench list plugins' shows what is installed"
+)
 
 
 _WORDS: dict[Kind, str] = {
@@ -204,5 +216,21 @@ def _origin(plugin: Plugin) -> str:
     return f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})"
 
 
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")
+def _cause(error: BaseException, module: str) -> str:
+    """What a plugin raised, in one line, with the place in its package where it did."""
+    place = _place(error, module.partition(".")[0])
+    text = str(error)
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        text, place = error.msg, (error.filename, error.lineno)
+    said = f"{type(error).__name__}: {text}".rstrip(": ").replace("\n", " ")
+    return said if place is None else f"{said} ({place[0]}, line {place[1]})"
+
+
+def _place(error: BaseException, package: str) -> tuple[str, int | None] | None:
+    """File and line of the innermost frame of a package; None where none is in it."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package
+    ]
+    return frames[-1] if frames else None

@@ -347,12 +347,14 @@ def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> 
     (site / "broken_plugin.py").write_text("raise RuntimeError('rotten')\n")
 
     listed = clbench("list", "plugins", cwd=tiny.parent, PYTHONPATH=str(site), COLUMNS="200")
+    everything = clbench("list", cwd=tiny.parent, PYTHONPATH=str(site))
     validated = clbench("validate", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
     tiny.write_text(TINY.replace("learner: fine-tuning,", "learner: rotten,"))
     needed = clbench("run", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
 
-    cause = "import failed: RuntimeError: rotten"
-    assert cause in listed.stdout
+    cause = f"import failed: RuntimeError: rotten ({site / 'broken_plugin.py'}, line 1)"
+    assert "import failed: RuntimeError: rotten (" in listed.stdout
+    assert "1 plugin has errors; see 'clbench list plugins'" in everything.stdout
     assert "regularization" in listed.stdout
     assert validated.returncode == 0
     assert f"warning: plugin 'broken' (broken): {cause}" in validated.stderr

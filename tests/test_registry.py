@@ -107,7 +107,10 @@ def test_a_hook_that_raises_does_not_take_the_others_down() -> None:
 
     registry = _with(("bad", Raises()), ("good", _Offers("a")))
 
-    assert registry.plugins[0].errors == ("hook clbench_learners failed: SystemExit: no reason",)
+    line = Raises.clbench_learners.__code__.co_firstlineno + 2
+    assert registry.plugins[0].errors == (
+        f"hook clbench_learners failed: SystemExit: no reason ({__file__}, line {line})",
+    )
     assert "m" in registry.table("model")
     assert "a" in registry.table("learner")
 
@@ -126,14 +129,18 @@ def test_a_hook_that_does_not_exist_is_an_error_of_the_plugin() -> None:
 def test_a_plugin_that_fails_to_import_is_reported_and_named_where_a_name_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken_plugin.py").write_text("import a_module_that_is_not_there\n")
+    file = tmp_path / "broken_plugin.py"
+    file.write_text("import a_module_that_is_not_there\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     point = EntryPoint("broken", "broken_plugin", "clbench")
 
     registry = Registry.discover([point])
     registry.register(_Offers("a"), "good", "dist-good", "1.0")
 
-    cause = "import failed: ModuleNotFoundError: No module named 'a_module_that_is_not_there'"
+    cause = (
+        "import failed: ModuleNotFoundError: No module named 'a_module_that_is_not_there' "
+        f"({file}, line 1)"
+    )
     assert registry.plugins[0] == Plugin("broken", "unknown", "0", (cause,))
     with pytest.raises(UnknownNameError) as caught:
         registry.find("learner", "b")
@@ -167,6 +174,45 @@ def test_a_class_that_cannot_be_loaded_is_an_error_that_names_its_plugin(
         registry.find("learner", "a").load()
 
     assert str(caught.value) == f"learner 'a' of plugin 'p' (dist-p 1.0) {error}"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("x = 1\nif x\n", "SyntaxError: expected ':' ({file}, line 2)"),
+        ("def f():\n    import nope\n\n\nf()\n", "ModuleNotFoundError: No module named 'nope' ({file}, line 2)"),
+        ("import json\n\njson.loads('')\n", "JSONDecodeError: Expecting value: line 1 column 1 (char 0) ({file}, line 3)"),
+    ],
+)  # fmt: skip
+def test_the_file_and_line_of_a_plugin_that_fails_are_named(
+    content: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a_package_that_fails" / "learner.py"
+    file.parent.mkdir()
+    file.write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = _with(("p", _Offers("a", target="a_package_that_fails.learner:A")))
+
+    with pytest.raises(PluginError) as caught:
+        registry.find("learner", "a").load()
+
+    assert str(caught.value) == (
+        f"learner 'a' of plugin 'p' (dist-p 1.0) cannot be imported: {error.format(file=file)}"
+    )
+
+
+def test_a_name_that_is_like_no_other_may_be_of_a_plugin_that_is_not_installed() -> None:
+    registry = _with(("p", _Offers("joint")))
+
+    with pytest.raises(UnknownNameError) as caught:
+        registry.find("learner", "fresh-one")
+
+    assert str(caught.value) == (
+        "unknown learner 'fresh-one'\n"
+        "    known: joint\n"
+        "    if it is yours: 'pip install --editable DIR'; "
+        "'clbench list plugins' shows what is installed"
+    )
 
 
 def test_discovery_imports_no_torch() -> None:

@@ -50,7 +50,11 @@ from clbench.suite import load
         (
             "learner: plain",
             "learner: plain, regularizers: {ewc: {}}",
-            ["line 10, methods.plain.regularizers.ewc: unknown regularizer 'ewc'\n      known: none"],
+            [
+                "line 10, methods.plain.regularizers.ewc: unknown regularizer 'ewc'\n      known: none\n"
+                "      if it is yours: 'pip install --editable DIR'; 'clbench list plugins' shows "
+                "what is installed"
+            ],
         ),
         (
             "{family: pictures}",
