@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +16,12 @@ import pytest
 from installing import Environment
 
 from clbench import executor, hookspecs, protocols, tracking
+from clbench.registry import Registry
+from clbench.scaffold import new_project
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "plugins.md").read_text()
+PAGE = (ROOT / "docs" / "regularizer.md").read_text()
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -82,6 +90,77 @@ def test_a_page_does_what_it_shows(page: str, tmp_path: Path) -> None:
                 assert _fits(done.stdout, shown), f"{command}\n{done.stdout}"
 
     assert count >= 5
+
+
+def test_the_regularizer_on_its_page_keeps_its_contract_and_runs(tmp_path: Path) -> None:
+    project = new_project("ema-anchor", "regularizer", tmp_path, Registry.discover())
+    for language, content in _blocks(PAGE):
+        head, _, text = content.partition("\n")
+        if head.startswith("# "):
+            name, *from_methods = head.removeprefix("# ").split(", ")
+            file = project / name
+            kept = file.read_text().partition("methods:")[0] if from_methods else ""
+            assert file.exists(), f"a new project has no {language} file {name}"
+            file.write_text(kept + text)
+    info = project / "clbench_ema_anchor-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: clbench-ema-anchor\nVersion: 0.1.0\n"
+    )
+    (info / "entry_points.txt").write_text("[clbench]\nema-anchor = clbench_ema_anchor\n")
+
+    tested, run = (
+        subprocess.run(
+            [Path(sys.executable).with_name(program), *arguments],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": f"{project}:{os.environ.get('PYTHONPATH', '')}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for program, *arguments in (
+            ("pytest", "-q", "-p", "no:cacheprovider"),
+            ("clbench", "run", "suites/ema-anchor.yaml", "--seeds", "0", "--budget", "0.02"),
+        )
+    )
+
+    assert "5 passed" in tested.stdout, tested.stdout
+    assert run.returncode == 0, run.stdout
+    assert "permuted/ema-anchor-0.1 seed 0: ok in" in run.stdout
+
+
+SIGNATURES = [
+    *((PAGE, name) for name in ("Regularizer", "WatchesTaskGradient", "WatchesStep")),
+    (PAGE, "Consolidation"),
+    *((GUIDE, name) for name in ("Learner", "TaskFamily", "Task", "Objective", "BatchStream")),
+    (GUIDE, "MainNet"),
+]
+
+
+@pytest.mark.parametrize(("page", "name"), SIGNATURES, ids=[name for _, name in SIGNATURES])
+def test_a_page_shows_the_signatures_of_a_protocol(page: str, name: str) -> None:
+    (shown,) = [found for _, text in _blocks(page) if (found := _members(text, name))]
+    source = inspect.getsource(sys.modules[getattr(protocols, name).__module__])
+
+    assert shown == _members(source, name)
+
+
+def _members(code: str, name: str) -> list[str]:
+    """Attributes and signatures of a protocol's class, without what is between them."""
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:
+        return []
+    classes = [node for node in body if isinstance(node, ast.ClassDef) and node.name == name]
+    return [
+        ast.unparse(member)
+        if isinstance(member, ast.AnnAssign)
+        else f"{member.name}({ast.unparse(member.args)}) -> {ast.unparse(member.returns)}"
+        for node in classes
+        for member in node.body
+        if isinstance(member, ast.AnnAssign)
+        or (isinstance(member, ast.FunctionDef) and member.returns is not None)
+    ]
 
 
 @pytest.mark.parametrize(
