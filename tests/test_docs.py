@@ -183,6 +183,13 @@ def test_shown_lines_are_compared_but_for_dots(
     assert _fits(output, shown) is expected
 
 
+@pytest.mark.parametrize("page", ["tutorial.md", "ci.md"])
+def test_pages_install_the_torch_that_constraints_pin(page: str) -> None:
+    pinned = re.findall(r"^torch==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+    assert re.findall(r"pip install (torch\S*)", (ROOT / "docs" / page).read_text()) == pinned
+
+
 def test_the_guide_shows_the_signature_of_every_hook() -> None:
     hooks = [name for name in vars(hookspecs) if name.startswith("clbench_")]
 
