@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -110,15 +111,16 @@ def test_every_learner_and_regularizer_has_its_page() -> None:
 
 
 def test_the_plugin_in_it_works(tmp_path: Path) -> None:
-    """The two blocks of Python and the entry point, installed as files on the path."""
-    blocks = re.findall(r"```python\n# my_plugin/(\w+\.py)\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "my_plugin").mkdir()
-    for name, code in blocks:
-        (tmp_path / "my_plugin" / name).write_text(code)
-    info = tmp_path / "my_plugin-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[clbench]\nmy-plugin = my_plugin\n")
+    """Its three files make a wheel, whose content is put on the path."""
+    blocks = re.findall(r"```(?:python|toml)\n# ([\w/]+\.\w+)\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "project" / "my_plugin").mkdir(parents=True)
+    for name, content in blocks:
+        (tmp_path / "project" / name).write_text(content)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=tmp_path / "project", check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
     suite = tmp_path / "mine.yaml"
     suite.write_text(
         "suite: mine\nscenario: task-il\nseeds: [0]\n"
@@ -130,11 +132,12 @@ def test_the_plugin_in_it_works(tmp_path: Path) -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("clbench")), "run", "mine.yaml"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
     )
 
-    assert [name for name, _ in blocks] == ["__init__.py", "decay.py"]
+    files = ["my_plugin/__init__.py", "my_plugin/decay.py", "pyproject.toml"]
+    assert [name for name, _ in blocks] == files
     assert done.returncode == 0, done.stderr
     assert "a/mine seed 0: ok in" in done.stderr

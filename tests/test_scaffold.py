@@ -33,6 +33,15 @@ def test_a_project_has_these_files(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", SKELETONS)
+def test_what_the_author_has_to_say_is_marked(kind: str, tmp_path: Path) -> None:
+    project = new_project("gentle-pull", kind, tmp_path, Registry())
+
+    marked = {p.name for p in project.rglob("*") if p.is_file() and "TODO: say" in p.read_text()}
+
+    assert marked == {"README.md", "__init__.py"}
+
+
 @pytest.mark.parametrize("name", ["x", "a" * MAX_LENGTH, "ab-" * 9 + "abc"])
 @pytest.mark.parametrize("kind", SKELETONS)
 def test_the_code_is_clean_whatever_the_length_of_the_name(
