@@ -147,17 +147,32 @@ def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(tiny: Path) -> None:
     assert not (tiny.parent / "results").exists()
 
 
-def test_rows_that_cannot_run_in_lockstep_are_told_where_it_is_asked_for(tiny: Path) -> None:
-    asked = clbench("run", tiny, "--lockstep", 2, "--results", "asked", cwd=tiny.parent)
-    told = "cells of these rows run alone: permuted/fine-tuning ("
+def test_seeds_run_in_lockstep_where_it_is_asked_for_and_they_can(tmp_path: Path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text("""\
+suite: toy
+scenario: task-il
+seeds: [0, 1]
+defaults:
+  model: {name: mlp, hidden_sizes: [8]}
+  training: {iterations: 10, batch_size: 8, learning_rate: 1e-2}
+tasks:
+  toy: {family: toy-regression, num_train: 16, num_test: 8}
+methods:
+  fine-tuning: {learner: fine-tuning}
+  winners: {learner: fine-tuning, model: {winners: {percent_on: 0.5}}}
+""")
 
-    assert asked.returncode == 0
-    assert told in asked.stderr
-    assert len(_results(tiny.parent / "asked")) == 4
-    done = clbench("run", tiny, "--lockstep", "off", "--results", "off", cwd=tiny.parent)
-    assert done.returncode == 0
-    assert told not in done.stderr
-    assert _results(tiny.parent / "off") == _results(tiny.parent / "asked")
+    asked = clbench("run", path, "--lockstep", 2, "--results", "asked", cwd=tmp_path)
+    off = clbench("run", path, "--lockstep", "off", "--results", "off", cwd=tmp_path)
+
+    assert asked.returncode == off.returncode == 0
+    told = "cells of these rows run alone: toy/winners (winners of model 'mlp')"
+    assert told in " ".join(asked.stderr.split())
+    assert "run alone" not in off.stderr
+    for name, expected in (("asked", [1, 1, 2, 2]), ("off", [1, 1, 1, 1])):
+        records, _ = Store(tmp_path / name).scan()
+        assert sorted(r.provenance.lockstep for r in records if r.provenance) == expected
 
 
 def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> None:
