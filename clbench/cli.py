@@ -19,7 +19,7 @@ from rich.markup import escape
 from clbench import cli_analysis, cli_plugins, completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
-from clbench.terminal import Results, SuiteFile, notices, out
+from clbench.terminal import Results, SuiteFile, notices, out, tell_changed
 from clbench.terminal import load as _load
 from clbench.terminal import registry as _registry
 from clbench.terminal import write as _write
@@ -155,6 +155,9 @@ def run(
     trackers = engines.trackers(registry, track or ())
     loaded = [_load(path, registry) for path in suites]
     plans = [_plan(suite, only, seeds, budget, results, force) for suite in loaded]
+    for plan in plans:
+        if not force:
+            tell_changed([cell.config for cell in plan.cells], plan.store, registry)
     if dry_run:
         for plan in plans:
             out.print(session.describe(plan))
@@ -203,9 +206,11 @@ def table(
     from clbench import columns as columns_
     from clbench import render, session
 
-    loaded = _load(suite, _registry())
+    registry = _registry()
+    loaded = _load(suite, registry)
     plan = _plan(loaded, only, seeds, budget, results)
     found = session.table(plan)
+    tell_changed([cell.config for cell in plan.cells], plan.store, registry)
     names = [name.strip() for name in columns.split(",")] if columns is not None else None
     view = columns_.View(
         columns_.choose(found, names) if names is not None else None,
@@ -251,12 +256,13 @@ def check(
 
     if format not in ("rich", "github"):
         raise UnknownNameError("format", format, ["rich", "github"])
-    loaded = _load(suite, _registry())
+    registry = _registry()
+    loaded = _load(suite, registry)
     rows, store = matrix.select(loaded, only or ("*",)), Store(results)
-    checks = gate.judge(rows, store)
+    checks = gate.judge(rows, store, registry)
     if against is not None:
         ledger = published.find(results, loaded.path, loaded.published)
-        checks += gate.compare(loaded.name, rows, store, Store(against), ledger)
+        checks += gate.compare(loaded.name, rows, store, Store(against), ledger, registry)
     told: dict[str, str] = {}
     if explain:
         found = explaining.explain(loaded, checks, store, Store(against) if against else None)
@@ -264,6 +270,9 @@ def check(
     if junit is not None:
         _write(junit, gate.to_junit(loaded.name, checks, told))
     Console(width=_width(), highlight=False).print(gate.to_rich(checks))
+    judged = {check.row for check in checks}
+    cells = [config for row in rows if row.key in judged for config in row.cells]
+    tell_changed(cells, store, registry)
     for text in told.values():
         out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     if format == "github":
@@ -292,9 +301,11 @@ def report(
             f"a report needs {error.name}, which is not installed: pip install 'clbench[report]'"
         ) from error
 
-    loaded = _load(suite, _registry())
+    registry = _registry()
+    loaded = _load(suite, registry)
     plan = _plan(loaded, only, seeds, budget, results)
     found = contents.gather(loaded, plan.rows, plan.seeds, session.table(plan), plan.store)
+    tell_changed([cell.config for cell in plan.cells], plan.store, registry)
     path = output or Path(f"{loaded.name}-report.html")
     page.write(path, page.to_html(found))
     notices.print(f"wrote {path}", soft_wrap=True, highlight=False)

@@ -256,6 +256,9 @@ def _provenance(old: Provenance, new: Provenance) -> Iterator[Change]:
     for name in sorted({*old.packages, *new.packages}):
         versions = (old.packages.get(name, NOTHING), new.packages.get(name, NOTHING))
         pairs[f"package {name}"] = versions
+    for name in sorted({*old.code, *new.code}):
+        if name in old.code and name in new.code:  # older records keep none
+            pairs[f"code of {name}"] = old.code[name], new.code[name]
     for key in ("python", "platform", "cpu", "device", "threads"):
         pairs[f"machine: {key}"] = str(getattr(old, key)), str(getattr(new, key))
     for what, (before, after) in pairs.items():

@@ -33,6 +33,8 @@ from clbench.metrics import SUMMARIES, Aggregate, aggregate
 from clbench.published import Ledger
 from clbench.records import Record
 from clbench.references import References
+from clbench.registry import Registry
+from clbench.staleness import changed
 from clbench.store import Store
 from clbench.suite import Row
 from clbench.thresholds import Threshold
@@ -55,7 +57,8 @@ class Check:
         observed: Mean over the seeds that have a good full-budget record; None without any.
         wanted: Number of seeds of the suite.
         status: ``holds``, ``fails``, or ``missing`` (there is no good record).
-        note: Seeds that have a record without a result, and why; empty otherwise.
+        note: Seeds that have a record without a result, and why; plugins whose code has changed
+            since; empty otherwise.
     """
 
     row: str
@@ -67,21 +70,28 @@ class Check:
     note: str
 
 
-def judge(rows: Sequence[Row], store: Store) -> tuple[Check, ...]:
+def judge(rows: Sequence[Row], store: Store, registry: Registry | None = None) -> tuple[Check, ...]:
     """All thresholds of a suite's rows, against the records of a store.
+
+    With a registry the notes tell of records that plugins have made with other code.
 
     Raises:
         RecordError: A record that counts is damaged.
     """
     return tuple(
-        _check(row, threshold, "suite", _records(row, store))
+        _check(row, threshold, "suite", _records(row, store), registry)
         for row in rows
         for threshold in row.thresholds
     )
 
 
 def compare(
-    suite: str, rows: Sequence[Row], store: Store, reference: Store, ledger: Ledger | None
+    suite: str,
+    rows: Sequence[Row],
+    store: Store,
+    reference: Store,
+    ledger: Ledger | None,
+    registry: Registry | None = None,
 ) -> tuple[Check, ...]:
     """The rows that have reference records, against thresholds made from these.
 
@@ -92,6 +102,7 @@ def compare(
         reference: Records to be no worse than: those of the same question, whatever versions they
             were made with, or else those of the same row.
         ledger: Gives the margins.
+        registry: As in `judge`.
 
     Raises:
         RecordError: A record that counts is damaged.
@@ -103,7 +114,7 @@ def compare(
     checks = [
         check
         for row in rows
-        for check in _compare_row(suite, row, _records(row, store), references, ledger)
+        for check in _compare_row(suite, row, _records(row, store), references, ledger, registry)
     ]
     if not checks:
         raise ClbenchError(f"{reference.root} has no full-budget record of these rows")
@@ -116,6 +127,7 @@ def _compare_row(
     records: Mapping[int, Record | None],
     references: References,
     ledger: Ledger | None,
+    registry: Registry | None,
 ) -> Iterator[Check]:
     found = [record for config in row.cells if (record := references.answer(config))]
     is_same_question = bool(found)
@@ -129,7 +141,7 @@ def _compare_row(
         better = found[0].result.metric.better
         threshold = from_reference(metric, reference, max(1, ours), margin, better)
         origin = _origin(reference) + ("" if is_same_question else ", asked differently")
-        yield _check(row, threshold, origin, records)
+        yield _check(row, threshold, origin, records, registry)
 
 
 def _margin(row: Row, ledger: Ledger | None, mean: float) -> float:
@@ -170,7 +182,11 @@ def _records(row: Row, store: Store) -> dict[int, Record | None]:
 
 
 def _check(
-    row: Row, threshold: Threshold, origin: str, records: Mapping[int, Record | None]
+    row: Row,
+    threshold: Threshold,
+    origin: str,
+    records: Mapping[int, Record | None],
+    registry: Registry | None,
 ) -> Check:
     values = [
         value
@@ -186,7 +202,8 @@ def _check(
             else observed.mean <= threshold.bound
         )
         status = "holds" if reaches else "fails"
-    return Check(row.key, threshold, origin, observed, len(row.cells), status, _note(records))
+    note = _note(records, registry)
+    return Check(row.key, threshold, origin, observed, len(row.cells), status, note)
 
 
 def _value(record: Record, metric: str) -> float | None:
@@ -195,13 +212,17 @@ def _value(record: Record, metric: str) -> float | None:
     return SUMMARIES[metric](record.result)
 
 
-def _note(records: Mapping[int, Record | None]) -> str:
-    """Which seeds have a record without a result, and why."""
+def _note(records: Mapping[int, Record | None], registry: Registry | None) -> str:
+    """Which seeds have a record without a result, and why; which plugins have other code now."""
     parts = [
         f"seed {seed}: {record.status}"
         for seed, record in records.items()
         if record is not None and record.status != "ok"
     ]
+    if registry is not None:
+        good = [record for record in records.values() if record and record.status == "ok"]
+        names = {name for record in good for name in changed(record, registry)}
+        parts += [f"made with other code of {', '.join(sorted(names))}"] if names else []
     return "; ".join(parts)
 
 

@@ -6,10 +6,12 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -26,6 +28,7 @@ def collect(
     notes: tuple[str, ...] = (),
     lockstep: int = 1,
     device: torch.device = CPU,
+    code: Mapping[str, str] = MappingProxyType({}),
 ) -> Provenance:
     """The provenance of a record that is made now, in this process."""
     commit, dirty = _checkout()
@@ -45,6 +48,7 @@ def collect(
         peak_memory_mib=round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
         notes=notes,
         lockstep=lockstep,
+        code=dict(code),
     )
 
 

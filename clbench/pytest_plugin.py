@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ import pytest
 
 if TYPE_CHECKING:
     from clbench.gate import Check
+    from clbench.registry import Registry
     from clbench.store import Store
     from clbench.suite import Row, Suite
 
@@ -87,6 +89,7 @@ def _says_suite(path: Path) -> bool:
 class SuiteFile(pytest.File):
     """A suite: one collector for each row that has thresholds."""
 
+    registry: Registry
     suite: Suite
     store: Store
     _has_run = False
@@ -103,7 +106,8 @@ class SuiteFile(pytest.File):
         from clbench.suite import load
 
         try:
-            self.suite = load(self.path, Registry.discover())
+            self.registry = Registry.discover()
+            self.suite = load(self.path, self.registry)
         except ClbenchError as error:
             raise self.CollectError(str(error)) from error
         self.store = Store(Path(self.config.getoption("clbench_results")))
@@ -119,20 +123,18 @@ class SuiteFile(pytest.File):
         from rich.console import Console
 
         from clbench import engines, session
-        from clbench.registry import Registry
 
         selected = [item for item in self.session.items if isinstance(item, ThresholdItem)]
         rows = dict.fromkeys(item.row.key for item in selected if item.suite_file is self)
         plan = session.plan(self.suite, tuple(rows), None, 1.0, self.store.root, force=False)
         jobs = self.config.getoption("clbench_jobs")
         options = engines.read_options((), {"jobs": jobs})
-        registry = Registry.discover()
-        engine = engines.engine(registry, "local", options)
+        engine = engines.engine(self.registry, "local", options)
         capture = self.config.pluginmanager.getplugin("capturemanager")
         is_captured = capture is not None  # pytest can be used without that plugin
         with capture.global_and_fixture_disabled() if is_captured else nullcontext():
             # runs take long: show that they go on
-            session.execute(plan, engine, Console(stderr=True), False, registry)
+            session.execute(plan, engine, Console(stderr=True), False, self.registry)
 
 
 class RowCollector(pytest.Collector):
@@ -175,9 +177,12 @@ class ThresholdItem(pytest.Item):
         Raises:
             ThresholdError: It is not reached, or there is no record to judge by.
         """
-        from clbench import gate
+        from clbench import gate, staleness
 
-        check = gate.judge([self.row], self.suite_file.store)[self._index]
+        file = self.suite_file
+        check = gate.judge([self.row], file.store, file.registry)[self._index]
+        for notice in staleness.notices(self.row.cells, file.store, file.registry):
+            warnings.warn_explicit(pytest.PytestWarning(notice), None, str(self.path), 1)
         if check.status == "missing":
             text = self._missing(check)
             if self.config.getoption("clbench_missing") == "skip":

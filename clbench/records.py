@@ -121,6 +121,8 @@ class Provenance(Params):
     """What went wrong without changing the result, such as a checkpoint that cannot be read."""
     lockstep: int = 1
     """Cells of other seeds that ran as one program with this one, and itself."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """Third-party distribution that the cell used -> digest of its source code."""
 
 
 class Record(Params):

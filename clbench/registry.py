@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import pluggy
 
-from clbench import hookspecs
+from clbench import hookspecs, sources
 from clbench.errors import PluginError, UnknownNameError, suggestion
 from clbench.hookspecs import GROUP, Entry
 
@@ -99,6 +99,7 @@ class Registry:
     _tables: dict[Kind, dict[str, Registered]] = field(
         default_factory=lambda: {kind: {} for kind in KINDS}
     )
+    _codes: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def discover(cls, found: Iterable[EntryPoint] | None = None) -> Registry:
@@ -189,6 +190,31 @@ class Registry:
                 note = _NOT_INSTALLED
             raise UnknownNameError(_WORDS[kind], name, known, note)
         return found
+
+    def code(self, distribution: str) -> str | None:
+        """What stands for the source code of a distribution, as it was when this was first asked.
+
+        That is, of the top-level packages of all that it registers.
+
+        Returns:
+            A digest; None for clbench itself, whose commit stands in every record, and where there
+            is no source.
+        """
+        if distribution == GROUP:
+            return None
+        if distribution not in self._codes:
+            targets = [
+                registered.entry.target
+                for table in self._tables.values()
+                for registered in table.values()
+                if registered.plugin.distribution == distribution
+            ]
+            self._codes[distribution] = sources.digest(re.split("[.:]", t)[0] for t in targets)
+        return self._codes[distribution]
+
+    def codes(self, distributions: Iterable[str]) -> dict[str, str]:
+        """Distribution -> `code`, of those that have one."""
+        return {name: code for name in distributions if (code := self.code(name)) is not None}
 
 
 _NOT_INSTALLED = (

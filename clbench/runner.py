@@ -52,13 +52,14 @@ def run_cell(
         A record of status ``ok``, ``skipped`` (the data is not here), ``out-of-memory`` or
         ``failed`` (with the traceback).
     """
+    registry.codes(cell.config.plugins)  # as it is before it is imported
     started, tracking = datetime.now(timezone.utc), Tracking.of(cell, registry)
     outcome: Outcome
     try:
         outcome = run(cell.config, registry, report, checkpoints, tracking, device)
     except (Exception, SystemExit) as error:
         outcome = error
-    return _record(cell, started, outcome, checkpoints, tracking, device, lockstep=1)
+    return _record(cell, registry, started, outcome, checkpoints, tracking, device, lockstep=1)
 
 
 def run_group(
@@ -83,6 +84,7 @@ def run_group(
     Returns:
         The record of each cell, as of `run_cell`.
     """
+    registry.codes(group[0].config.plugins)  # as it is before it is imported
     kept: Sequence[Checkpoints | None] = checkpoints or [None] * len(group)
     saved = [one.load() if one and len(group) > 1 else None for one in kept]
     parts: dict[tuple[int, int] | None, list[int]] = {}
@@ -106,13 +108,14 @@ def run_group(
                 records[r] = run_cell(group[r], registry, report, kept[r], device)
             else:
                 records[r] = _record(
-                    group[r], started, outcomes[i], kept[r], told[i], device, width
+                    group[r], registry, started, outcomes[i], kept[r], told[i], device, width
                 )
     return tuple(records[r] for r in range(len(group)))
 
 
 def _record(
     cell: Cell,
+    registry: Registry,
     started: datetime,
     outcome: Outcome,
     checkpoints: Checkpoints | None,
@@ -129,13 +132,16 @@ def _record(
     else:
         result, timing = outcome
     notes = tuple(dict.fromkeys(checkpoints.notes)) if checkpoints else ()
+    code = registry.codes(cell.config.plugins)
     record = Record(
         status=status,
         config=cell.config,
         result=result,
         failure=failure,
         timing=timing,
-        provenance=provenance.collect(cell.suite, cell.row, started, notes, lockstep, device),
+        provenance=provenance.collect(
+            cell.suite, cell.row, started, notes, lockstep, device, code
+        ),
     )
     return tracking.finished(record)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from clbench.errors import ClbenchError
 from clbench.registry import Registry
 
 if TYPE_CHECKING:
+    from clbench.config import CellConfig
+    from clbench.store import Store
     from clbench.suite import Suite
 
 SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/copy_task.yaml.")]
@@ -41,6 +44,14 @@ def load(path: Path, registry: Registry) -> Suite:
     from clbench import suite
 
     return suite.load(path, registry)
+
+
+def tell_changed(configs: Iterable[CellConfig], store: Store, registry: Registry) -> None:
+    """A warning for each plugin whose code has changed since it made the records of these cells."""
+    from clbench import staleness
+
+    for notice in staleness.notices(configs, store, registry):
+        notices.print(f"[yellow]warning:[/] {escape(notice)}", soft_wrap=True, highlight=False)
 
 
 def write(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STAGES = [  # a module may import modules of the stages above its own, and of its own
-    {"errors", "params", "scenario", "hookspecs", "metrics", "significance"},
+    {"errors", "params", "scenario", "hookspecs", "metrics", "significance", "sources"},
     {"config", "registry", "yaml12", "devices"},
     {"records", "protocols", "published", "checks"},
     {"thresholds", "data", "statistics"},
@@ -21,7 +21,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     | {"curves", "replicas", "moving"},
     {"observing"},
     {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}
-    | {"groups"},
+    | {"groups", "staleness"},
     {"columns", "comparison", "explain", "schema", "analysis", "claims"},
     {"cell_run", "lessons", "regimes", "runner", "render", "progress"},
     {

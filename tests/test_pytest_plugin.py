@@ -157,6 +157,23 @@ def test_a_damaged_record_fails_its_row_and_is_named(project: pytest.Pytester) -
     result.stdout.fnmatch_lines([f"results/records/{path.name}: not JSON, perhaps truncated*"])
 
 
+def test_records_of_other_code_are_warned_of(project: pytest.Pytester) -> None:
+    store = Store(project.path / "results")
+    ((record,), _) = store.scan()
+    made = records.provenance(code={"toys": "0" * 16})
+    store.put(record.model_copy(update={"provenance": made}))
+    name = "suites/toy.yaml::a/plain::during_accuracy >= 98"
+
+    warned = project.runpytest_inprocess(name, "-W", "default::pytest.PytestWarning")
+    strict = project.runpytest_inprocess(name, "-W", "error::pytest.PytestWarning")
+
+    warned.assert_outcomes(passed=1, warnings=1)
+    warned.stdout.fnmatch_lines(
+        ["*PytestWarning: toys: its code has changed since 1 record was made, *"]
+    )
+    strict.assert_outcomes(failed=1)
+
+
 def test_missing_records_of_the_selected_rows_are_made_on_request(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
