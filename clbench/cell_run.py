@@ -77,6 +77,7 @@ class CellRun:
         device: Where it computes.
         rows: The rows of R so far.
         total: Training steps in all.
+        resumed_at: Training steps of the checkpoint that it goes on from; 0: from none.
     """
 
     config: CellConfig
@@ -105,6 +106,7 @@ class CellRun:
     rows: Rows = field(init=False, default_factory=list)
     done: int = field(init=False, default=0)
     total: int = field(init=False, default=0)
+    resumed_at: int = field(init=False, default=0)
     _begun: dict[str, float] = field(init=False, default_factory=dict)
     _keeper: Keeper | None = field(init=False, default=None)
 
@@ -180,9 +182,9 @@ class CellRun:
                     for task in self.tasks
                 ]
         self.total = sum(self.steps(i) for i in range(len(self.tasks)))
-        done = self.saved["done"] if self.saved else 0
+        self.resumed_at = self.saved["done"] if self.saved else 0
         metric = self.family.objective.metric
-        self.tracking.started(self.config, metric, len(self.tasks), self.total, done)
+        self.tracking.started(self.config, metric, len(self.tasks), self.total, self.resumed_at)
 
     def steps(self, task_id: int) -> int:
         """Training steps that the task gets."""
@@ -277,8 +279,9 @@ class CellRun:
         self.tracking.learnt(before, curve)
         loss = curve.losses[-1] if curve.losses else None
         score = curve.scores[-1] if curve.scores else None
+        total, resumed_at = self.total, self.resumed_at
         progress = Progress(
-            self.config.id, task_id, len(self.tasks), self.done, self.total, loss, score
+            self.config.id, task_id, len(self.tasks), self.done, total, loss, score, resumed_at
         )
         self.report(progress)
 

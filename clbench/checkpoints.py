@@ -5,9 +5,9 @@ written whole or not at all; if the newer one cannot be read the older one serve
 tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
 a file that somebody changed runs no code. Tensors are written from the CPU and read to it, wherever
 they are used. A checkpoint serves only the program that made it: the same commit of a clean
-checkout or the same installed version, the same torch, and the same device. With
-``CLBENCH_CACHE`` the cache is elsewhere. When a cell has ended, whoever keeps its record removes
-its checkpoints.
+checkout or the same installed version, the same torch, the same code of third-party plugins, and
+the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell has ended, whoever keeps
+its record removes its checkpoints.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Checkpoints:
             self.notes.append(f"checkpoint {path.name} is no checkpoint")
             return None
         if {key: content.get(key) for key in self._head} != self._head:
-            self.notes.append(f"checkpoint {path.name} was made by another version or device")
+            self.notes.append(f"checkpoint {path.name} was made by another version, code or device")
             return None
         return content
 

@@ -26,6 +26,7 @@ class Progress:
         total: Training steps of the whole cell.
         loss: Mean task loss lately; None before the first step.
         score: Mean training score lately, in the metric's unit; None before the first step.
+        resumed_at: Training steps of the checkpoint that it goes on from; 0: from none.
     """
 
     cell_id: str
@@ -35,6 +36,7 @@ class Progress:
     total: int
     loss: float | None = None
     score: float | None = None
+    resumed_at: int = 0
 
 
 class Listener(Protocol):

@@ -49,13 +49,32 @@ def _name(cell: Cell) -> str:
     return f"{cell.row} seed {cell.config.seed}"
 
 
+class _Resumed:
+    """Says once of each cell that goes on from a checkpoint that it does."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def started(self, cell: Cell) -> None:
+        """A cell has begun; its first report tells from where."""
+        self._names[cell.config.id] = _name(cell)
+
+    def line(self, progress: Progress) -> str | None:
+        """What to say after a report; None: nothing."""
+        name = self._names.pop(progress.cell_id, None)
+        if name is None or not progress.resumed_at:
+            return None
+        return f"{name}: goes on from step {progress.resumed_at} of {progress.total}"
+
+
 @dataclass(slots=True)
 class PlainLines:
-    """One line when a cell begins, and one when it ends."""
+    """One line when a cell begins, one if it goes on from a checkpoint, and one when it ends."""
 
     console: Console
     total: int
     done: int = 0
+    resumed: _Resumed = field(default_factory=_Resumed)
 
     def __enter__(self) -> PlainLines:
         return self
@@ -65,10 +84,13 @@ class PlainLines:
 
     def started(self, cell: Cell) -> None:
         """A cell has begun."""
+        self.resumed.started(cell)
         self._print(f"[     ] {_name(cell)}: started")
 
     def progressed(self, progress: Progress) -> None:
-        """Not shown."""
+        """Not shown, but for where a cell goes on from."""
+        if line := self.resumed.line(progress):
+            self._print(f"[     ] {line}")
 
     def finished(self, cell: Cell, record: Record) -> None:
         """A cell has ended."""
@@ -97,6 +119,7 @@ class LiveDisplay:
     all_cells: TaskID = field(init=False)
     running: dict[str, TaskID] = field(init=False, default_factory=dict)
     shares: dict[str, float] = field(init=False, default_factory=dict)
+    resumed: _Resumed = field(init=False, default_factory=_Resumed)
     done: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -122,6 +145,7 @@ class LiveDisplay:
 
     def started(self, cell: Cell) -> None:
         """A cell has begun."""
+        self.resumed.started(cell)
         self.running[cell.config.id] = self.bars.add_task(
             f"{cell.row} [dim]{cell.config.seed}[/]", total=None, detail="starting"
         )
@@ -131,6 +155,8 @@ class LiveDisplay:
         task = self.running.get(progress.cell_id)
         if task is None:
             return
+        if line := self.resumed.line(progress):
+            self.bars.console.print(Text(line))
         detail = f"task {progress.task + 1}/{progress.num_tasks}"
         if progress.loss is not None:
             detail += f" loss {progress.loss:.3g}"

@@ -52,14 +52,20 @@ def collect(
     )
 
 
-def program(device: torch.device = CPU) -> dict[str, str]:
-    """What runs here, and on what, as far as it decides whether a checkpoint may be taken up."""
+def program(
+    device: torch.device = CPU, code: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """What runs here, and on what, as far as it decides whether a checkpoint may be taken up.
+
+    Args:
+        device: Where the cell runs.
+        code: Digests of the third-party distributions that it uses.
+    """
     commit, dirty = _checkout()
     found = {name: _version(name) or "none" for name in ("clbench", "torch")}
-    return found | {
-        "commit": f"{commit}{' and changes' if dirty else ''}",
-        "device": device_name(device),
-    }
+    found["commit"] = f"{commit}{' and changes' if dirty else ''}"
+    found["device"] = device_name(device)
+    return found | {f"code of {name}": digest for name, digest in code.items()}
 
 
 def device_name(device: torch.device) -> str:

@@ -61,9 +61,10 @@ def run_here(
     place = torch.device("cuda:0" if gpus(device) else "cpu")
     if place.type == "cuda":  # convolutions, else of 10 bits, as exact as on the CPU
         torch.backends.cudnn.allow_tf32 = False
-    program = provenance.program(place)
+    registry = _plugins()
+    program = provenance.program(place, registry.codes(group[0].config.plugins))
     checkpoints = [Checkpoints(cell.config.id, program, checkpoint_seconds) for cell in group]
-    return run_group(group, _plugins(), report, checkpoints, place)
+    return run_group(group, registry, report, checkpoints, place)
 
 
 def keep_freed_memory() -> None:

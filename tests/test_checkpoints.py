@@ -17,12 +17,14 @@ import psutil
 import pytest
 import suite_files
 import torch
+import toys
 from cuts import CutOff, EveryFifth
 
-from clbench import checkpoints, lessons, runner
+from clbench import checkpoints, lessons, provenance, runner, worker
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
 from clbench.executor import Progress
+from clbench.matrix import Cell
 from clbench.records import Result
 from clbench.registry import Registry
 from clbench.runner import run
@@ -138,6 +140,41 @@ def test_streams_and_pictures_survive_cuts(text: str, registry: Registry, tmp_pa
         assert _with_cuts(config, registry, tmp_path / "checkpoints", cuts) == whole, row.key
 
 
+def test_reports_tell_where_a_cell_goes_on_from(registry: Registry, tmp_path: Path) -> None:
+    config = _smoke(registry)["permuted/fine-tuning"].cells[0]
+    reports: list[Progress] = []
+
+    with pytest.raises(CutOff):
+        run(config, registry, _until(7), _checkpoints(config, tmp_path))
+    run(config, registry, reports.append, _checkpoints(config, tmp_path))
+
+    assert {report.resumed_at for report in reports} == {5}
+    assert reports[0].done == 6
+
+
+@pytest.mark.parametrize(("code", "first"), [("old", 6), ("new", 1)])
+def test_a_worker_goes_on_with_the_same_code_of_plugins_only(
+    monkeypatch: pytest.MonkeyPatch, code: str, first: int
+) -> None:
+    fresh = toys.registry()
+    cell = Cell("toy", "a/plain", toys.config())
+    monkeypatch.setattr(worker, "_plugins", lambda: fresh)
+    monkeypatch.setattr(checkpoints, "Checkpoints", EveryFifth)
+    reports: list[Progress] = []
+    checkpoints.forget(cell.config.id)
+
+    monkeypatch.setattr(Registry, "code", lambda self, name: "old")
+    with pytest.raises(CutOff):
+        worker.run_here((cell,), _until(7), 60.0)
+    monkeypatch.setattr(Registry, "code", lambda self, name: code)
+    (record,) = worker.run_here((cell,), reports.append, 60.0)
+
+    assert reports[0].done == first
+    assert record.provenance is not None
+    assert record.provenance.code == {"toys": code}
+    assert len(record.provenance.notes) == (0 if code == "old" else 1)
+
+
 def test_a_cut_after_the_last_task_needs_no_more_training(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +240,17 @@ def test_checkpoints_of_another_program_are_left_alone(tmp_path: Path) -> None:
 
     number, notes = _load(tmp_path, {"clbench": "1"})
 
-    assert (number, notes) == (None, ["checkpoint 1.pt was made by another version or device"])
+    assert number is None
+    assert notes == ["checkpoint 1.pt was made by another version, code or device"]
+
+
+def test_the_program_is_another_where_the_code_of_a_plugin_is(tmp_path: Path) -> None:
+    before, after = (provenance.program(code={"anchor": digit}) for digit in "01")
+    Checkpoints("cell", before, folder=tmp_path).save({"number": 1})
+
+    assert _load(tmp_path, before) == (1, [])
+    assert _load(tmp_path, after)[0] is None
+    assert after == provenance.program() | {"code of anchor": "1"}
 
 
 def test_a_malicious_checkpoint_runs_no_code(tmp_path: Path) -> None:

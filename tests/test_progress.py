@@ -71,6 +71,19 @@ def test_a_terminal_gets_a_live_display_within_its_width() -> None:
     assert display.bars.tasks[0].completed == 1
 
 
+@pytest.mark.parametrize(("terminal", "lead"), [(False, "[     ] "), (True, "")])
+def test_a_cell_that_goes_on_from_a_checkpoint_says_so_once(terminal: bool, lead: str) -> None:
+    console = _console(terminal)
+
+    with listener(console, 1) as display:
+        display.started(CELL)
+        display.progressed(Progress(CELL.config.id, 0, 3, 31, 60, resumed_at=30))
+        display.progressed(Progress(CELL.config.id, 0, 3, 32, 60, resumed_at=30))
+
+    assert f"{lead}a/plain seed 1: goes on from step 30 of 60" in _text(console)
+    assert _text(console).count("goes on") == 1
+
+
 def test_reports_of_cells_that_have_ended_are_ignored() -> None:
     with listener(_console(terminal=True), 1) as display:
         display.progressed(Progress("gone", 0, 3, 1, 60))
