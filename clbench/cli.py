@@ -270,6 +270,8 @@ def check(
     if junit is not None:
         _write(junit, gate.to_junit(loaded.name, checks, told))
     Console(width=_width(), highlight=False).print(gate.to_rich(checks))
+    if what_to_do := gate.advice(suite, rows, checks, store):
+        out.print(f"\n{what_to_do}", markup=False, highlight=False, soft_wrap=True)
     judged = {check.row for check in checks}
     cells = [config for row in rows if row.key in judged for config in row.cells]
     tell_changed(cells, store, registry)

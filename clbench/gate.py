@@ -17,6 +17,7 @@ compared with what the reference has of the row, and its checks say so (`clbench
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,6 +248,44 @@ def to_rich(checks: Sequence[Check]) -> RenderableType:
     counts = {name: sum(check.status == name for check in checks) for name in _COLOURS}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return Group(grid, Text(""), Text(summary or "the suite has no thresholds"))
+
+
+def command(path: Path, rows: Sequence[str], root: Path) -> str:
+    """What makes the records of some rows of a suite, at full budget, as one types it."""
+    only = [word for row in rows for word in ("--only", row)]
+    return shlex.join(["clbench", "run", str(path), *only, "--results", str(root)])
+
+
+def advice(path: Path, rows: Sequence[Row], checks: Sequence[Check], store: Store) -> str:
+    """What to do about checks that have nothing to judge; empty where there are none.
+
+    Args:
+        path: The suite file, as the user names it.
+        rows: The rows of the checks.
+        checks: All of them.
+        store: Where their records were looked for.
+    """
+    missing = list(dict.fromkeys(check.row for check in checks if check.status == "missing"))
+    if not missing:
+        return ""
+    lines = []
+    if not store.root.is_dir():
+        lines.append(f"there is no folder {store.root}")
+    elif reduced := _reduced([row for row in rows if row.key in missing], store):
+        found = "is 1 record" if reduced == 1 else f"are {reduced} records"
+        lines.append(f"there {found} of these rows at a reduced budget, which never count")
+    lines += ["make the missing records with", f"    {command(path, missing, store.root)}"]
+    return "\n".join(lines)
+
+
+def _reduced(rows: Sequence[Row], store: Store) -> int:
+    """How many good records of these rows have a reduced budget."""
+    wanted = {config.id for row in rows for config in row.cells}
+    good = [record.config for record in store.scan()[0] if record.status == "ok"]
+    return sum(
+        config.budget < 1 and config.model_copy(update={"budget": 1.0}).id in wanted
+        for config in good
+    )
 
 
 def to_junit(

@@ -196,9 +196,11 @@ class ThresholdItem(pytest.Item):
             )
 
     def _missing(self, check: Check) -> str:
+        from clbench import gate
+
         file = self.suite_file
-        path = os.path.relpath(file.path, self.config.invocation_params.dir)
-        command = f"clbench run {path} --only {self.row.key} --results {file.store.root}"
+        path = Path(os.path.relpath(file.path, self.config.invocation_params.dir))
+        command = gate.command(path, [self.row.key], file.store.root)
         note = f" ({check.note})" if check.note else ""
         return f"no full-budget record of {self.row.key}{note}; make it with\n    {command}"
 

@@ -108,7 +108,10 @@ def test_the_gate_says_by_its_exit_code_whether_thresholds_hold(tiny: Path) -> N
     fails = clbench("check", tiny, cwd=tiny.parent)
 
     assert [missing.returncode, holds.returncode, fails.returncode] == [1, 0, 1]
-    assert "missing" in missing.stdout
+    assert missing.stdout.endswith(
+        "\n1 missing\n\nthere is no folder results\nmake the missing records with\n"
+        f"    clbench run {tiny} --only permuted/fine-tuning --results results\n"
+    )
     assert "fails" in fails.stdout
 
 

@@ -253,6 +253,46 @@ def test_junit_of_a_green_gate_has_nothing_to_tell(suite: Suite, tmp_path: Path)
     assert [list(case) for case in root.iter("testcase")] == [[]]
 
 
+def _advice(suite: Suite, store: Store) -> str:
+    return gate.advice(Path("toy.yaml"), suite.rows, gate.judge(suite.rows, store), store)
+
+
+def test_where_records_are_missing_the_command_that_makes_them_is_told(
+    suite: Suite, tmp_path: Path
+) -> None:
+    store = _store(tmp_path / "results", suite, 80.0)
+
+    assert _advice(suite, store) == (
+        "make the missing records with\n"
+        f"    clbench run toy.yaml --only a/other --results {tmp_path}/results"
+    )
+    records.put(store, suite.rows[1].cells, 80.0)
+    assert _advice(suite, store) == ""
+
+
+def test_a_folder_that_is_not_there_is_told(suite: Suite, tmp_path: Path) -> None:
+    assert _advice(suite, Store(tmp_path / "no where")) == (
+        f"there is no folder {tmp_path}/no where\n"
+        "make the missing records with\n"
+        f"    clbench run toy.yaml --only a/plain --only a/other --results '{tmp_path}/no where'"
+    )
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "is 1 record"), (2, "are 2 records")])
+def test_records_of_a_reduced_budget_are_told_not_to_count(
+    suite: Suite, tmp_path: Path, count: int, told: str
+) -> None:
+    store = _store(tmp_path / "quick", suite, 90.0)
+    for config in suite.rows[1].cells[:count]:
+        store.put(records.good(config.model_copy(update={"budget": 0.5})))
+
+    assert _advice(suite, store) == (
+        f"there {told} of these rows at a reduced budget, which never count\n"
+        "make the missing records with\n"
+        f"    clbench run toy.yaml --only a/other --results {tmp_path}/quick"
+    )
+
+
 def test_the_checks_read_well_in_a_narrow_terminal(suite: Suite, tmp_path: Path) -> None:
     store = _store(tmp_path / "worse", suite, 80.0)
     console = Console(width=80, record=True, file=io.StringIO())
