@@ -35,7 +35,7 @@ from clbench.protocols import (
 )
 from clbench.randomness import generator
 from clbench.records import Curve, Online
-from clbench.registry import Kind, Registry
+from clbench.registry import Kind, Registry, check_watches
 from clbench.scenario import OutputLayout
 from clbench.tracking import Tracking
 
@@ -132,7 +132,11 @@ class CellRun:
         return net
 
     def _regularizers(self, net: MainNet) -> tuple[Regularizer, ...]:
-        return tuple(self._build("regularizer", choice, net) for choice in self.config.regularizers)
+        made = []
+        for choice in self.config.regularizers:
+            made.append(self._build("regularizer", choice, net))
+            check_watches(f"regularizer '{choice.name}'", made[-1])
+        return tuple(made)
 
     def learner(self, *purpose: str | int) -> Learner:
         """A fresh learner, whose draws are those of `purpose`."""

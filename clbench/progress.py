@@ -19,8 +19,9 @@ def outcome(record: Record) -> str:
     """A record in a few words: ``ok in 12.3 s, during 99.98, final 63.20``."""
     if record.status != "ok" or record.result is None:
         cause = f": {record.failure.message.splitlines()[0]}" if record.failure else ""
+        place = f" ({record.failure.where})" if record.failure and record.failure.where else ""
         kind = f" ({record.failure.type})" if record.failure and not cause.strip(": ") else ""
-        return f"{record.status}{kind}{cause}"
+        return f"{record.status}{kind}{cause}{place}"
     parts = [f"ok in {_seconds(record.timing.total)}" if record.timing else "ok"]
     for name, word in (
         ("during_accuracy", "during"),

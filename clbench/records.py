@@ -93,6 +93,8 @@ class Failure(Params):
     type: str
     message: str
     traceback: str
+    where: str = ""
+    """The last place in a plugin, or else in clbench: ``package/module.py:71``; empty: unknown."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -30,6 +30,20 @@ _PROMISED: Mapping[Kind, tuple[str, ...]] = {
     "dataset": ("name", "files"),
 }
 
+_METHODS: Mapping[Kind, tuple[str, ...]] = {
+    "task": ("tasks",),
+    "model": ("initial", "__call__", "state", "restore"),
+    "learner": ("begin_task", "observe", "end_task", "predict", "state", "restore"),
+    "regularizer": ("begin", "penalty", "consolidate", "state", "restore"),
+    "executor": ("execute",),
+    "tracker": ("started", "learnt", "evaluated", "finished"),
+    "dataset": (),
+}
+"""Those of the protocols, whose import needs torch."""
+
+_WATCHERS = {"task-gradient": "after_task_gradient", "step": "after_step"}
+"""What a regularizer may watch -> the method that it is shown it by."""
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -73,7 +87,7 @@ class Registered:
         """The registered class, imported now.
 
         Raises:
-            PluginError: The import fails, or the class lacks an attribute that its kind promises.
+            PluginError: The import fails, or the class lacks what its kind promises.
         """
         module_name, _, attribute = self.entry.target.partition(":")
         where = f"{self.kind} '{self.name}' of {_origin(self.plugin)}"
@@ -85,7 +99,37 @@ class Registered:
         for promised in _PROMISED[self.kind]:
             if not hasattr(loaded, promised):
                 raise PluginError(f"{where} lacks the attribute '{promised}'")
+        lacking = [name for name in _METHODS[self.kind] if not _has_method(loaded, name)]
+        if lacking:
+            word = "method" if len(lacking) == 1 else "methods"
+            listed = ", ".join(f"'{name}'" for name in lacking)
+            raise PluginError(f"{where} lacks the {word} {listed}")
+        watches = getattr(loaded, "watches", None)
+        if self.kind == "regularizer" and isinstance(watches, (frozenset, set, tuple, list)):
+            check_watches(where, loaded)
         return loaded
+
+
+def check_watches(where: str, regularizer: Any) -> None:
+    """Whether a regularizer, or its class, watches what there is, and has the methods for it.
+
+    Raises:
+        PluginError: It does not; the text begins with `where`.
+    """
+    if not hasattr(regularizer, "watches"):
+        raise PluginError(f"{where} lacks the attribute 'watches'")
+    for watch in regularizer.watches:
+        if watch not in _WATCHERS:
+            near = suggestion(str(watch), _WATCHERS)
+            known = ", ".join(_WATCHERS)
+            raise PluginError(f"{where} watches the unknown '{watch}'{near} (known: {known})")
+        if not hasattr(regularizer, _WATCHERS[watch]):
+            raise PluginError(f"{where} watches '{watch}' and lacks '{_WATCHERS[watch]}'")
+
+
+def _has_method(loaded: type, name: str) -> bool:
+    """Whether instances have a method; every class has the ``__call__`` of its type."""
+    return any(name in vars(base) or "__getattr__" in vars(base) for base in loaded.__mro__)
 
 
 @dataclass(slots=True)
@@ -203,14 +247,17 @@ class Registry:
         if distribution == GROUP:
             return None
         if distribution not in self._codes:
-            targets = [
-                registered.entry.target
-                for table in self._tables.values()
-                for registered in table.values()
-                if registered.plugin.distribution == distribution
-            ]
-            self._codes[distribution] = sources.digest(re.split("[.:]", t)[0] for t in targets)
+            self._codes[distribution] = sources.digest(self.packages(distribution))
         return self._codes[distribution]
+
+    def packages(self, distribution: str | None = None) -> set[str]:
+        """The top-level packages of all that a distribution registers; None: any distribution."""
+        return {
+            re.split("[.:]", registered.entry.target)[0]
+            for table in self._tables.values()
+            for registered in table.values()
+            if distribution in (None, registered.plugin.distribution)
+        }
 
     def codes(self, distributions: Iterable[str]) -> dict[str, str]:
         """Distribution -> `code`, of those that have one."""

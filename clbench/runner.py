@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -19,7 +20,7 @@ from clbench.cell_run import CellRun, Report
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
 from clbench.curves import DivergedError
-from clbench.errors import UnavailableError
+from clbench.errors import ClbenchError, UnavailableError
 from clbench.lessons import Lesson, learn
 from clbench.matrix import Cell, Group
 from clbench.protocols import CPU, State
@@ -128,7 +129,7 @@ def _record(
     failure: Failure | None = None
     status: Status = "ok"
     if isinstance(outcome, BaseException):
-        status, failure = _status(outcome), _failure(outcome)
+        status, failure = _status(outcome), _failure(outcome, registry)
     else:
         result, timing = outcome
     notes = tuple(dict.fromkeys(checkpoints.notes)) if checkpoints else ()
@@ -139,9 +140,7 @@ def _record(
         result=result,
         failure=failure,
         timing=timing,
-        provenance=provenance.collect(
-            cell.suite, cell.row, started, notes, lockstep, device, code
-        ),
+        provenance=provenance.collect(cell.suite, cell.row, started, notes, lockstep, device, code),
     )
     return tracking.finished(record)
 
@@ -153,9 +152,26 @@ def _status(error: BaseException) -> Status:
     return "out-of-memory" if isinstance(error, no_memory) else "failed"
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException, registry: Registry) -> Failure:
     text = "".join(traceback.format_exception(error))
-    return Failure(type=type(error).__name__, message=str(error), traceback=text)
+    where = "" if isinstance(error, ClbenchError) else _where(error, registry)  # those say it all
+    return Failure(type=type(error).__name__, message=str(error), traceback=text, where=where)
+
+
+def _where(error: BaseException, registry: Registry) -> str:
+    """The last place that lies in a plugin, or else in clbench: ``package/module.py:71``."""
+    plugins = registry.packages() - {"clbench"}
+    in_plugin = in_clbench = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        path = Path(frame.f_code.co_filename)
+        folder = next((one for one in path.parents if one.name == package), path)
+        place = f"{path.relative_to(folder.parent).as_posix()}:{line}"
+        if package in plugins:
+            in_plugin = place
+        elif package == "clbench":
+            in_clbench = place
+    return in_plugin or in_clbench
 
 
 def run(

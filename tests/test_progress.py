@@ -31,6 +31,7 @@ def _text(console: Console) -> str:
         (records.good(), "ok in 1 min 00 s, during 99.00, final 90.00"),
         (records.bad(), "failed: no reason"),
         (records.bad(status="timed-out"), "timed-out: no reason"),
+        (records.bad(where="some_plugin/deep.py:71"), "failed: no reason (some_plugin/deep.py:71)"),
     ],
 )
 def test_an_outcome_is_told_in_a_few_words(record: object, text: str) -> None:

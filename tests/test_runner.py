@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +254,32 @@ def test_what_fails_inside_a_cell_becomes_a_failed_record_with_its_traceback() -
     assert "Traceback" in record.failure.traceback
     assert record.provenance is not None
     assert (record.provenance.suite, record.provenance.row) == ("toy", "a/b")
+
+
+def _line(text: str) -> int:
+    """Where in the toys a line stands."""
+    lines = Path(toys.__file__).read_text().splitlines()
+    return lines.index(text) + 1
+
+
+def test_a_failure_names_the_last_place_in_a_plugin_or_else_in_clbench(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = Cell("toy", "a/b", toys.config())
+    called = "        outputs = self.context.net(self.weights(query.task_id), query, Context())"
+
+    def fails(*arguments: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(toys.Linear, "__call__", fails)
+    in_plugin = runner.run_cell(cell, toys.registry(), lambda progress: None).failure
+    monkeypatch.setattr(toys.Pictures, "tasks", fails)
+    in_clbench = runner.run_cell(cell, toys.registry(), lambda progress: None).failure
+
+    assert in_plugin is not None
+    assert in_clbench is not None
+    assert in_clbench.where.startswith("clbench/cell_run.py:")
+    assert in_plugin.where == f"toys.py:{_line(called)}"
 
 
 def test_a_good_cell_becomes_a_good_record_with_times_and_parameter_counts() -> None:
