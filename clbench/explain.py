@@ -23,6 +23,9 @@ from clbench.suite import Row, Suite
 NOTHING = "nothing"
 """What stands for a value that one of two sides lacks."""
 
+FEW = 2
+"""Seeds that say little: the interval of two is over twelve times as wide as they are apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -153,11 +156,14 @@ def _pairs(
 
 
 def distance(check: Check, observed: Aggregate) -> str:
-    """How far the mean is from the bound, in its unit and in standard errors of the mean."""
+    """How far the mean is from the bound, in its unit and in standard errors of the mean.
+
+    Of two seeds the standard error is itself too uncertain to count in.
+    """
     gap = observed.mean - check.threshold.bound
     side = "below" if gap < 0 else "above"
     text = f"observed {observed.mean:.5g}, {abs(gap):.3g} {side} the bound"
-    if observed.high is None or observed.high == observed.mean:
+    if observed.n <= FEW or observed.high is None or observed.high == observed.mean:
         return text
     from scipy.special import stdtrit  # slow to import, and needed for several seeds only
 
@@ -169,13 +175,15 @@ def certainty(check: Check, observed: Aggregate) -> str:
     """What the scatter of the seeds says of it."""
     if observed.low is None or observed.high is None:
         return f"{seeds_of(check)} seeds: nothing is known of the scatter of a single seed"
+    interval = f"95 % interval {observed.low:.5g} to {observed.high:.5g}"
+    if observed.n <= FEW:
+        return f"{seeds_of(check)} seeds, {interval}: two seeds are too few for it to mean much"
     inside = observed.low <= check.threshold.bound <= observed.high
     meaning = (
         "with the bound inside: the scatter of the seeds alone may have done it"
         if inside
         else "without the bound: more than the scatter of the seeds"
     )
-    interval = f"95 % interval {observed.low:.5g} to {observed.high:.5g}"
     return f"{seeds_of(check)} seeds, {interval}, {meaning}"
 
 

@@ -83,6 +83,23 @@ def test_an_interval_with_the_bound_inside_is_no_evidence(suite: Suite, tmp_path
     ]
 
 
+@pytest.mark.parametrize(("first", "second"), [(79.0, 81.0), (80.0, 80.0)])
+def test_two_seeds_are_told_to_be_few_and_nothing_is_concluded(
+    suite: Suite, tmp_path: Path, first: float, second: float
+) -> None:
+    store = Store(tmp_path / "results")
+    records.put(store, suite.rows[0].cells, first, second, made=_good)
+
+    told = _told(suite, store)
+
+    # t_{0.975, 1} = 12.7062, standard error 1: 67.294 to 92.706
+    interval = "67.294 to 92.706" if first != second else "80 to 80"
+    assert told[2:4] == [
+        "    observed 80, 9.5 below the bound",
+        f"    2 of 3 seeds, 95 % interval {interval}: two seeds are too few for it to mean much",
+    ]
+
+
 def test_without_a_folder_records_of_other_versions_in_the_store_are_the_reference(
     suite: Suite, tmp_path: Path
 ) -> None:
