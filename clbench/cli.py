@@ -19,7 +19,7 @@ from rich.markup import escape
 from clbench import cli_analysis, cli_plugins, completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
-from clbench.terminal import Results, SuiteFile, notices, out, tell_changed
+from clbench.terminal import Results, SuiteFile, notices, out, tell_changed, write_plainly
 from clbench.terminal import load as _load
 from clbench.terminal import registry as _registry
 from clbench.terminal import write as _write
@@ -56,6 +56,7 @@ Budget = Annotated[
 
 def main() -> None:
     """Entry point of the ``clbench`` command."""
+    write_plainly()
     try:
         app()
     except ClbenchError as error:

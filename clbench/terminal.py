@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +27,34 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of the records.
 
 out = Console(soft_wrap=False)
 notices = Console(stderr=True)
+
+_PLAIN = {"–": "-", "±": "+-", "…": "..."}
+"""What tables are written with beyond ASCII."""
+
+
+def write_plainly() -> None:
+    """Let stdout and stderr replace characters that their encoding lacks, instead of raising.
+
+    A dash, ``±`` and letters with accents get plain ones in their place, all others ``?``.
+    """
+    codecs.register_error("clbench-plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not where somebody has put another thing
+            stream.reconfigure(errors="clbench-plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands for the characters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = [_PLAIN.get(one) or _letter(one) for one in error.object[error.start : error.end]]
+    return "".join(found), error.end
+
+
+def _letter(character: str) -> str:
+    """A letter without its accent; ``?`` where that is none of ASCII."""
+    letter = unicodedata.normalize("NFKD", character)[0]
+    return letter if character.isalpha() and letter.isascii() else "?"
 
 
 def registry() -> Registry:

@@ -142,6 +142,19 @@ def test_a_reduced_budget_leaves_full_records_alone(tiny: Path) -> None:
     assert [row["budget"] for row in json.loads(half.stdout)] == [0.5, 0.5]
 
 
+def test_a_terminal_without_dashes_gets_plain_characters(tiny: Path) -> None:
+    tiny.write_text(TINY.replace("suite: tiny", "suite: tiny\ntitle: É – ± ½"))
+
+    plain = clbench("table", tiny, cwd=tiny.parent, PYTHONIOENCODING="ascii")
+    whole = clbench("table", tiny, cwd=tiny.parent, PYTHONIOENCODING="utf-8")
+
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert plain.stdout == (
+        whole.stdout.replace("É", "E").replace("–", "-").replace("±", "+-").replace("½", "?")
+    )
+    assert "E - +- ?" in plain.stdout
+
+
 def test_a_dry_run_says_what_it_would_cost_and_runs_nothing(tiny: Path) -> None:
     done = clbench("run", tiny, "--dry-run", "--only", "*/online-ewc", cwd=tiny.parent)
 
