@@ -270,7 +270,8 @@ def check(
         told = {one.row: "\n".join(one.lines()) for one in found}
     if junit is not None:
         _write(junit, gate.to_junit(loaded.name, checks, told))
-    Console(width=_width(), highlight=False).print(gate.to_rich(checks))
+    width = _width()
+    Console(width=width, highlight=False).print(gate.to_rich(checks, width))
     if what_to_do := gate.advice(suite, rows, checks, store):
         out.print(f"\n{what_to_do}", markup=False, highlight=False, soft_wrap=True)
     judged = {check.row for check in checks}

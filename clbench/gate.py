@@ -227,27 +227,40 @@ def _note(records: Mapping[int, Record | None], registry: Registry | None) -> st
     return "; ".join(parts)
 
 
-def to_rich(checks: Sequence[Check]) -> RenderableType:
-    """The checks as a table."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("row", "threshold", "from", "observed", "seeds", "status"):
-        folds = heading in ("row", "from", "status")
-        grid.add_column(heading, header_style="bold", overflow="fold", no_wrap=not folds)
-    for check in checks:
-        status = Text(check.status, style=_COLOURS[check.status])
-        if check.note:
-            status.append(f" ({check.note})", style="dim")
-        grid.add_row(
-            check.row,
-            words(check.threshold),
-            check.origin,
-            _observed(check),
-            seeds_of(check),
-            status,
-        )
+_HEADINGS = ("row", "threshold", "from", "observed", "seeds", "status")
+_GAP = 2
+
+
+def to_rich(checks: Sequence[Check], width: int) -> RenderableType:
+    """The checks as a table, or as a list where that does not go into `width` columns."""
+    rows = [
+        (check.row, words(check.threshold), check.origin, _observed(check), seeds_of(check))
+        for check in checks
+    ]
+    texts = [_status(check) for check in checks]
+    longest = max((len(word) for text in texts for word in text.plain.split()), default=0)
+    columns = zip(_HEADINGS, *rows, strict=False)  # all but the status, which wraps
+    needed = sum(max(map(len, column)) + _GAP for column in columns)
+    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    if needed + max(longest, len(_HEADINGS[-1])) <= width:
+        for heading in _HEADINGS:
+            grid.add_column(heading, header_style="bold", no_wrap=heading != "status")
+        for values, text in zip(rows, texts, strict=True):
+            grid.add_row(*values, text)
+    else:
+        grid = Table.grid()
+        for (row, threshold, origin, observed, seeds), text in zip(rows, texts, strict=True):
+            grid.add_row(Text.assemble(f"{row}: ", text))
+            grid.add_row(f"  {threshold} ({origin})")
+            grid.add_row(f"  observed {observed}, {seeds} seeds")
     counts = {name: sum(check.status == name for check in checks) for name in _COLOURS}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return Group(grid, Text(""), Text(summary or "the suite has no thresholds"))
+
+
+def _status(check: Check) -> Text:
+    status = Text(check.status, style=_COLOURS[check.status])
+    return status.append(f" ({check.note})", style="dim") if check.note else status
 
 
 def command(path: Path, rows: Sequence[str], root: Path) -> str:

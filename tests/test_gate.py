@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -297,7 +298,7 @@ def test_the_checks_read_well_in_a_narrow_terminal(suite: Suite, tmp_path: Path)
     store = _store(tmp_path / "worse", suite, 80.0)
     console = Console(width=80, record=True, file=io.StringIO())
 
-    console.print(gate.to_rich(gate.judge(suite.rows, store)))
+    console.print(gate.to_rich(gate.judge(suite.rows, store), 80))
 
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
@@ -314,3 +315,35 @@ def test_the_checks_read_well_in_a_narrow_terminal(suite: Suite, tmp_path: Path)
         "fails",
     ]
     assert lines[-1] == "1 fails, 1 missing"
+
+
+def test_where_the_table_does_not_fit_no_word_is_broken(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "worse", suite, 80.0)
+    store.put(records.bad(suite.rows[0].cells[1], "timed-out"))
+    console = Console(width=40, record=True, file=io.StringIO())
+
+    console.print(gate.to_rich(gate.judge(suite.rows, store), 40))
+
+    assert [line.rstrip() for line in console.export_text().splitlines()] == [
+        "a/plain: fails (seed 2: timed-out)",
+        "  final_accuracy >= 89.5 (suite)",
+        "  observed 80.00, 1 of 3 seeds",
+        "a/other: missing",
+        "  during_accuracy >= 50 (suite)",
+        "  observed –, 0 of 3 seeds",
+        "",
+        "1 fails, 1 missing",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 66, 67, 80, 150])
+def test_names_are_whole_at_any_width(suite: Suite, tmp_path: Path, width: int) -> None:
+    check, _ = gate.judge(suite.rows, _store(tmp_path / "worse", suite, 80.0))
+    long = replace(check, row="permuted/ema-anchor", note="made with other code of clbench-ema")
+    console = Console(width=width, record=True, file=io.StringIO())
+
+    console.print(gate.to_rich([long], width))
+
+    words = console.export_text().split()
+    assert {"permuted/ema-anchor", "permuted/ema-anchor:"} & set(words)
+    assert {"final_accuracy", "clbench-ema)"} <= set(words)
