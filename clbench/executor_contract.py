@@ -13,7 +13,7 @@ from clbench.executor import Executor, Progress
 from clbench.matrix import Cell, Group, expand
 from clbench.records import Record
 from clbench.registry import Registry
-from clbench.runner import run_cell
+from clbench.runner import run_group
 from clbench.suite import load
 
 _CELLS = """
@@ -91,18 +91,21 @@ class ExecutorContract:
         return log
 
     def test_every_cell_is_started_once_and_gets_the_record_of_the_runner(self) -> None:
-        cells, threads = self.cells(), torch.get_num_threads()
+        groups, threads = self.groups(), torch.get_num_threads()
         torch.set_num_threads(1)
         try:
+            registry = Registry.discover()
             expected = [
-                run_cell(cell, Registry.discover(), lambda progress: None) for cell in cells
+                record
+                for group in groups
+                for record in run_group(group, registry, lambda progress: None)
             ]
         finally:
             torch.set_num_threads(threads)
 
-        log = self._execute(self.groups())
+        log = self._execute(groups)
 
-        ids = sorted(cell.config.id for cell in cells)
+        ids = sorted(record.id for record in expected)
         assert sorted(log.begun) == ids, "not every cell was started once"
         assert sorted(log.ended) == ids, "not every cell got a record"
         assert log.num_ends == len(ids), "a cell was finished twice"
