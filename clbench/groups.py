@@ -75,12 +75,12 @@ def form(
         families.setdefault(_but_for_seeds(cell), []).append(cell)
     alone: dict[str, str] = {}
     for family in families.values():
-        why = _obstacle(family[0].config, registry)
+        why = obstacle(family[0].config, registry)
         if why is not None and len(family) > 1:
             alone[family[0].row] = why
     together = [
         width != 1
-        and _obstacle(family[0].config, registry) is None
+        and obstacle(family[0].config, registry) is None
         and (width != "auto" or family[0].config.scenario is Scenario.TASK_FREE)
         for family in families.values()
     ]
@@ -98,7 +98,7 @@ def _but_for_seeds(cell: Cell) -> str:
     return f"{cell.row} {canonical(values)}"
 
 
-def _obstacle(config: CellConfig, registry: Registry) -> str | None:
+def obstacle(config: CellConfig, registry: Registry) -> str | None:
     """What keeps cells from lockstep: ``learner 'gem'`` or ``winners of model 'mlp'``; or None."""
     parts: list[tuple[Kind, Any]] = [("learner", config.learner), ("model", config.model)]
     parts += [("regularizer", choice) for choice in config.regularizers]
@@ -107,9 +107,9 @@ def _obstacle(config: CellConfig, registry: Registry) -> str | None:
         methods = ("in_lockstep", "lockstep_obstacle")  # of a protocol whose import needs torch
         if not all(hasattr(loaded, name) for name in methods):
             return f"{kind} '{choice.name}'"
-        obstacle = loaded.lockstep_obstacle(read(loaded.Params, choice.params))
-        if obstacle is not None:
-            return f"{obstacle} of {kind} '{choice.name}'"
+        found = loaded.lockstep_obstacle(read(loaded.Params, choice.params))
+        if found is not None:
+            return f"{found} of {kind} '{choice.name}'"
     return None
 
 

@@ -21,6 +21,7 @@ from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
 from clbench.curves import DivergedError
 from clbench.errors import ClbenchError, UnavailableError
+from clbench.groups import obstacle
 from clbench.lessons import Lesson, learn
 from clbench.matrix import Cell, Group
 from clbench.protocols import CPU, State
@@ -73,7 +74,8 @@ def run_group(
     """Run cells that are equal but for their seeds, in lockstep as far as they are equally far.
 
     A cell whose loss diverges fails by itself. After any other error all are run one by one, so
-    that each gets the record it deserves.
+    that each gets the record it deserves; and from the beginning where their parts cannot run in
+    lockstep.
 
     Args:
         group: What to run.
@@ -87,7 +89,10 @@ def run_group(
     """
     registry.codes(group[0].config.plugins)  # as it is before it is imported
     kept: Sequence[Checkpoints | None] = checkpoints or [None] * len(group)
-    saved = [one.load() if one and len(group) > 1 else None for one in kept]
+    if len(group) == 1 or not _can_run_together(group, registry):
+        pairs = zip(group, kept, strict=True)
+        return tuple(run_cell(cell, registry, report, one, device) for cell, one in pairs)
+    saved = [one.load() if one else None for one in kept]
     parts: dict[tuple[int, int] | None, list[int]] = {}
     for r, state in enumerate(saved):
         place = None if state is None else (state["done"], state["step"])
@@ -112,6 +117,13 @@ def run_group(
                     group[r], registry, started, outcomes[i], kept[r], told[i], device, width
                 )
     return tuple(records[r] for r in range(len(group)))
+
+
+def _can_run_together(group: Group, registry: Registry) -> bool:
+    try:
+        return obstacle(group[0].config, registry) is None
+    except Exception:  # a part that cannot be loaded: the record of each cell is to tell of it
+        return False
 
 
 def _record(

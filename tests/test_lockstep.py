@@ -50,7 +50,9 @@ class Together:
 @pytest.fixture(autouse=True)
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Toys run in lockstep; how many each program was made of."""
-    monkeypatch.setattr(toys.Plain, "in_lockstep", Together, raising=False)
+    for part in (toys.Plain, toys.Linear):
+        monkeypatch.setattr(part, "in_lockstep", Together, raising=False)
+        monkeypatch.setattr(part, "lockstep_obstacle", lambda params: None, raising=False)
     monkeypatch.setattr(Together, "widths", [])
     return Together.widths
 
