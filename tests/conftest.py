@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command import TINY
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)  # as in a worker: the tests' nets are small, and processes share cores
@@ -31,6 +33,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["CLBENCH_CACHE"]
     else:
         os.environ["CLBENCH_CACHE"] = before
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A suite file of a moment, in a folder of its own."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
 
 
 @pytest.fixture

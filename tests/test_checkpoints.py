@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 import suite_files
 import torch
 import toys
+from command import CLBENCH
 from cuts import CutOff, EveryFifth
 
 from clbench import checkpoints, lessons, provenance, runner, worker
@@ -332,7 +332,7 @@ def _kill_after_a_checkpoint(
 def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> None:
     suite = tmp_path / "long.yaml"
     suite.write_text(suite_files.LONG)
-    command = [str(Path(sys.executable).with_name("clbench")), "run", str(suite)]
+    command = [CLBENCH, "run", str(suite)]
     command += ["--checkpoint-seconds", "0.2", "--results"]
     environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
     alone = subprocess.run(
@@ -354,7 +354,7 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_every_method_of_the_guard_survives_kills_at_random_moments(tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("clbench")), "run"]
+    command = [CLBENCH, "run"]
     command += [str(ROOT / "suites" / "guard.yaml"), "--budget", "0.06", "--jobs", "2"]
     command += ["--checkpoint-seconds", "0.1", "--results"]
     environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}

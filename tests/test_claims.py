@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import records
+from command import CLBENCH
 from engine_runs import SUITE
 from rich.console import Console
 
@@ -26,8 +27,6 @@ from clbench.matrix import Group
 from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import load
-
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
 
 
 def test_cells_are_claimed_once_and_free_again_afterwards(tmp_path: Path) -> None:

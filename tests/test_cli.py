@@ -14,45 +14,14 @@ from typing import Any
 
 import psutil
 import pytest
-import suite_files
+from command import CLBENCH, TINY, clbench
 
-from clbench import cli, published
+from clbench import cli
 from clbench.errors import ClbenchError
 from clbench.records import from_text
-from clbench.registry import Registry
 from clbench.store import Store
-from clbench.suite import load
 
 ROOT = Path(__file__).parent.parent
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
-
-TINY = suite_files.of_copies("""\
-seeds: [0, 1]
-budgets: {half: 0.5}
-methods:
-  fine-tuning: {learner: fine-tuning, expect: {during_accuracy: '>= 10'}}
-  online-ewc:
-    learner: fine-tuning
-    regularizers: {online-ewc: {ewc_lambda: 10}}
-""")
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
-
-
-def clbench(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CLBENCH, *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -336,116 +305,6 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
 
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
-
-
-def test_listing_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['clbench', 'list']\n"
-        "from clbench.cli import app\n"
-        "try: app()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-    assert done.returncode == 0, done.stderr
-    assert "online-ewc" in done.stdout
-
-
-def test_names_and_suites_can_be_shown(tiny: Path) -> None:
-    name = clbench("show", "online-ewc", cwd=tiny.parent, COLUMNS="200")
-    variant = clbench("show", "chunked-hypernetwork", cwd=tiny.parent, COLUMNS="200")
-    suite = clbench("show", tiny, cwd=tiny.parent)
-    toy = clbench("show", ROOT / "suites/toy_regression.yaml", cwd=tiny.parent)
-
-    assert "ewc_lambda number required Strength of the penalty." in " ".join(name.stdout.split())
-    assert "fisher_samples whole number or all all" in " ".join(name.stdout.split())
-    assert "source: Schwarz et al. 2018 (arXiv:1805.06370)" in name.stdout
-    assert "look_ahead true or false false Whether" in " ".join(variant.stdout.split())
-    assert "`" not in variant.stdout
-    assert "suite 'tiny': 4 cells, 4 to run, 80 training steps in all\n" in suite.stdout
-    assert "0 training steps in all, without those at '?'" in " ".join(toy.stdout.split())
-
-
-def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> None:
-    site = tiny.parent / "site"
-    info = site / "broken-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[clbench]\nbroken = broken_plugin\n")
-    (site / "broken_plugin.py").write_text("raise RuntimeError('rotten')\n")
-
-    listed = clbench("list", "plugins", cwd=tiny.parent, PYTHONPATH=str(site), COLUMNS="200")
-    everything = clbench("list", cwd=tiny.parent, PYTHONPATH=str(site))
-    validated = clbench("validate", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
-    tiny.write_text(TINY.replace("learner: fine-tuning,", "learner: rotten,"))
-    needed = clbench("run", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
-
-    cause = f"import failed: RuntimeError: rotten ({site / 'broken_plugin.py'}, line 1)"
-    assert "import failed: RuntimeError: rotten (" in listed.stdout
-    assert "1 plugin has errors; see 'clbench list plugins'" in everything.stdout
-    assert "regularization" in listed.stdout
-    assert validated.returncode == 0
-    assert f"warning: plugin 'broken' (broken): {cause}" in validated.stderr
-    assert needed.returncode == 2
-    assert "unknown learner 'rotten'" in needed.stderr
-    assert f"plugin 'broken' (broken 1.0): {cause}" in needed.stderr
-
-
-def test_the_suites_of_the_repository_are_valid() -> None:
-    suites = sorted((ROOT / "suites").glob("*.yaml"))
-
-    done = clbench("validate", *suites, cwd=ROOT)
-
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(suites)
-
-
-def test_the_smoke_suite_runs_every_learner(tmp_path: Path) -> None:
-    done = clbench("run", ROOT / "suites/smoke.yaml", "--seeds", "0", cwd=tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    records, _ = Store(tmp_path / "results").scan()
-    assert {record.status for record in records} == {"ok"}
-    assert {record.config.learner.name for record in records} == {
-        *("fine-tuning", "masking", "chunked-hypernetwork", "coresets", "generative-replay")
-    }
-
-
-def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_path: Path) -> None:
-    (tmp_path / "cifar10-jpeg.zip").write_bytes(b"")
-    environment = os.environ | {"CLBENCH_DATA": str(tmp_path), "COLUMNS": "200"}
-
-    listed, fetched, unknown = (
-        subprocess.run(
-            [CLBENCH, "data", *arguments],
-            capture_output=True,
-            text=True,
-            env=environment
-            | {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"},
-        )
-        for arguments in (["status"], ["fetch", "mnist"], ["fetch", "mnst"])
-    )
-
-    assert listed.returncode == 0
-    assert "train-images-idx3-ubyte.gz  missing" in listed.stdout
-    assert str(tmp_path / "cifar10-jpeg.zip") in listed.stdout
-    assert fetched.returncode == unknown.returncode == 2
-    assert fetched.stderr.startswith("error: cannot download https://")
-    assert unknown.stderr.startswith("error: unknown dataset 'mnst'; did you mean 'mnist'?")
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_every_published_row_is_a_row_of_its_suite(path: Path) -> None:
-    suite = load(path, Registry.discover())
-    ledger = published.find(ROOT / "results", path, suite.published)
-
-    if ledger is not None:
-        assert set(ledger.rows) <= {row.key for row in suite.rows if row.excluded is None}
 
 
 def test_the_process_ends_without_looking_for_cycles(monkeypatch: pytest.MonkeyPatch) -> None:

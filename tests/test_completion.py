@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import CLBENCH
 
 ROOT = Path(__file__).parent.parent
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
 
 
 def _completed(line: str, **environment: str) -> subprocess.CompletedProcess[str]:

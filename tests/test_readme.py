@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from command import CLBENCH
 
 from clbench.registry import KINDS, Registry
 
@@ -130,7 +131,7 @@ def test_the_plugin_in_it_works(tmp_path: Path) -> None:
         "    regularizers: {weight-decay-to-start: {strength: 0.1}}\n"
     )
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("clbench")), "run", "mine.yaml"],
+        [CLBENCH, "run", "mine.yaml"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,14 +12,13 @@ import records
 import suite_files
 import third_party
 import toys
+from command import CLBENCH
 
 from clbench import gate, staleness
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Suite
-
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
 
 ANCHORED = suite_files.of_copies("""\
 seeds: [0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +25,6 @@ from clbench.records import Record
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench.tracking import Evaluation, Point, Start, Tracking
-
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
 
 
 class DiaryParams(Params):

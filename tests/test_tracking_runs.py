@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import suite_files
+from command import CLBENCH
 
 from clbench.engines import trackers
 from clbench.errors import ClbenchError
 from clbench.registry import Registry
 from clbench.store import Store
 
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
 SUITE = suite_files.of_copies("""\
 seeds: [0, 1]
 methods:

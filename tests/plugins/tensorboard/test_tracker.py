@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import suite_files
 import toys
 import yaml
+from command import CLBENCH
 
 from clbench.engines import trackers
 from clbench.errors import ClbenchError
@@ -25,8 +25,6 @@ from clbench.store import Store
 from clbench.testing import TrackerContract
 from clbench.tracking import Evaluation, Point, Start, Tracker
 from clbench_tensorboard.tracker import TensorBoardParams, TensorBoardTracker
-
-CLBENCH = str(Path(sys.executable).with_name("clbench"))
 
 
 class Run:

@@ -1,0 +1,91 @@
+"""What the command line tells of what is installed: names, plugins, suites, files of data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from command import CLBENCH, TINY, clbench
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['clbench', 'list']\n"
+        "from clbench.cli import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "online-ewc" in done.stdout
+
+
+def test_names_and_suites_can_be_shown(tiny: Path) -> None:
+    name = clbench("show", "online-ewc", cwd=tiny.parent, COLUMNS="200")
+    variant = clbench("show", "chunked-hypernetwork", cwd=tiny.parent, COLUMNS="200")
+    suite = clbench("show", tiny, cwd=tiny.parent)
+    toy = clbench("show", ROOT / "suites/toy_regression.yaml", cwd=tiny.parent)
+
+    assert "ewc_lambda number required Strength of the penalty." in " ".join(name.stdout.split())
+    assert "fisher_samples whole number or all all" in " ".join(name.stdout.split())
+    assert "source: Schwarz et al. 2018 (arXiv:1805.06370)" in name.stdout
+    assert "look_ahead true or false false Whether" in " ".join(variant.stdout.split())
+    assert "`" not in variant.stdout
+    assert "suite 'tiny': 4 cells, 4 to run, 80 training steps in all\n" in suite.stdout
+    assert "0 training steps in all, without those at '?'" in " ".join(toy.stdout.split())
+
+
+def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> None:
+    site = tiny.parent / "site"
+    info = site / "broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[clbench]\nbroken = broken_plugin\n")
+    (site / "broken_plugin.py").write_text("raise RuntimeError('rotten')\n")
+
+    listed = clbench("list", "plugins", cwd=tiny.parent, PYTHONPATH=str(site), COLUMNS="200")
+    everything = clbench("list", cwd=tiny.parent, PYTHONPATH=str(site))
+    validated = clbench("validate", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
+    tiny.write_text(TINY.replace("learner: fine-tuning,", "learner: rotten,"))
+    needed = clbench("run", tiny, cwd=tiny.parent, PYTHONPATH=str(site))
+
+    cause = f"import failed: RuntimeError: rotten ({site / 'broken_plugin.py'}, line 1)"
+    assert "import failed: RuntimeError: rotten (" in listed.stdout
+    assert "1 plugin has errors; see 'clbench list plugins'" in everything.stdout
+    assert "regularization" in listed.stdout
+    assert validated.returncode == 0
+    assert f"warning: plugin 'broken' (broken): {cause}" in validated.stderr
+    assert needed.returncode == 2
+    assert "unknown learner 'rotten'" in needed.stderr
+    assert f"plugin 'broken' (broken 1.0): {cause}" in needed.stderr
+
+
+def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "cifar10-jpeg.zip").write_bytes(b"")
+    environment = os.environ | {"CLBENCH_DATA": str(tmp_path), "COLUMNS": "200"}
+
+    listed, fetched, unknown = (
+        subprocess.run(
+            [CLBENCH, "data", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment
+            | {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"},
+        )
+        for arguments in (["status"], ["fetch", "mnist"], ["fetch", "mnst"])
+    )
+
+    assert listed.returncode == 0
+    assert "train-images-idx3-ubyte.gz  missing" in listed.stdout
+    assert str(tmp_path / "cifar10-jpeg.zip") in listed.stdout
+    assert fetched.returncode == unknown.returncode == 2
+    assert fetched.stderr.startswith("error: cannot download https://")
+    assert unknown.stderr.startswith("error: unknown dataset 'mnst'; did you mean 'mnist'?")
