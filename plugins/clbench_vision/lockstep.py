@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -284,27 +283,16 @@ def _chunks(x: Tensor, k: int) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _max_pool(x: Tensor, size: int, tape: _Tape | None) -> Tensor:
-    """Max-pooling of x ``(R, C, B, H, W)`` by squares that do not overlap.
-
-    PyTorch's looks at one number after another, and takes several times as long as whole rows and
-    columns at once.
-    """
-    if x.requires_grad:
-        return max_pool2d(x.flatten(0, 1), size).unflatten(0, x.shape[:2])
-    H, W = (size * (n // size) for n in x.shape[-2:])
-    rows = reduce(torch.maximum, [x[..., i:H:size, :W] for i in range(size)])
-    largest = reduce(torch.maximum, [rows[..., j::size] for j in range(size)])
+    """Max-pooling of x ``(R, C, B, H, W)`` by squares that do not overlap."""
+    pictures = x.flatten(0, 2)
+    largest, places = max_pool2d(pictures, size, return_indices=True)
     if tape is not None:
 
         def back(gradient: Tensor) -> Tensor:
-            """To the first of the largest numbers of each square, as PyTorch's."""
-            total, left = torch.zeros_like(x), gradient.clone()
-            for i in range(size):
-                for j in range(size):
-                    place = (..., slice(i, H, size), slice(j, W, size))
-                    torch.mul(left, x[place] == largest, out=total[place])
-                    left -= total[place]
-            return total
+            """To the largest number of each square, the first of equal ones."""
+            total = torch.zeros_like(pictures).flatten(1)
+            total.scatter_(1, places.flatten(1), gradient.reshape(len(total), -1))
+            return total.view(x.shape)
 
         tape.backs.append(back)
-    return largest
+    return largest.unflatten(0, x.shape[:3])
