@@ -163,8 +163,7 @@ class _Builder:
         common = {
             "label": _TEXT | {"description": "Heading in the table; tasks may share one."},
             "scenario": _words([s.value for s in Scenario], "In place of the suite's."),
-            "model": settings["model"],
-            "training": settings["training"],
+            **{key: settings[key] for key in ("model", "training", "data_seed")},
         }
         return {
             "type": "object",

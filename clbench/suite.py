@@ -29,7 +29,7 @@ _SUITE_KEYS = (
 _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_seed")
 _DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
-_TASK_SETTINGS = ("model", "training")
+_TASK_SETTINGS = ("model", "training", "data_seed")
 _TASK_KEYS = ("label", "family", "scenario", *_TASK_SETTINGS)
 
 
