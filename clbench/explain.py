@@ -18,6 +18,7 @@ from clbench.metrics import SUMMARIES, Aggregate
 from clbench.records import Provenance, Record
 from clbench.references import References
 from clbench.store import Store
+from clbench.student import quantile
 from clbench.suite import Row, Suite
 
 NOTHING = "nothing"
@@ -165,9 +166,7 @@ def distance(check: Check, observed: Aggregate) -> str:
     text = f"observed {observed.mean:.5g}, {abs(gap):.3g} {side} the bound"
     if observed.n <= FEW or observed.high is None or observed.high == observed.mean:
         return text
-    from scipy.special import stdtrit  # slow to import, and needed for several seeds only
-
-    error = (observed.high - observed.mean) / float(stdtrit(observed.n - 1, 0.975))
+    error = (observed.high - observed.mean) / quantile(0.975, observed.n - 1)
     return f"{text}: {abs(gap) / error:.1f} standard errors"
 
 

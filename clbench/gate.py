@@ -37,6 +37,7 @@ from clbench.references import References
 from clbench.registry import Registry
 from clbench.staleness import changed
 from clbench.store import Store
+from clbench.student import quantile
 from clbench.suite import Row
 from clbench.thresholds import Threshold
 
@@ -163,10 +164,8 @@ def from_reference(
     mean = sum(reference) / m
     allowance = margin
     if m > 1:
-        from scipy.special import stdtrit  # slow to import, and needed for several seeds only
-
         spread = math.sqrt(sum((value - mean) ** 2 for value in reference) / (m - 1))
-        allowance += float(stdtrit(m - 1, 0.95)) * spread * math.sqrt(1 / n + 1 / m)
+        allowance += quantile(0.95, m - 1) * spread * math.sqrt(1 / n + 1 / m)
     if better == "higher":
         return Threshold(metric, ">=", mean - allowance)
     return Threshold(metric, "<=", mean + allowance)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from clbench.student import quantile
+
 Matrix: TypeAlias = Sequence[Sequence[float | None]]
 Better: TypeAlias = Literal["higher", "lower"]
 
@@ -271,8 +273,6 @@ def aggregate(values: Sequence[float]) -> Aggregate | None:
     mean = sum(values) / n
     if n == 1:
         return Aggregate(mean, None, None, 1)
-    from scipy.special import stdtrit  # slow to import, and needed for several seeds only
-
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
+    half = quantile(0.975, n - 1) * spread / math.sqrt(n)
     return Aggregate(mean, mean - half, mean + half, n)

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clbench.student import above, quantile
+
 LEVEL = 0.05
 """Probability of an error of the first kind that verdicts allow."""
 
@@ -37,9 +39,7 @@ class Difference:
     @property
     def interval(self) -> tuple[float, float]:
         """Two-sided 95 % confidence interval."""
-        from scipy.special import stdtrit  # slow to import
-
-        half = float(stdtrit(self.freedom, 1 - LEVEL / 2)) * self.error if self.error else 0.0
+        half = quantile(1 - LEVEL / 2, self.freedom) * self.error if self.error else 0.0
         return self.mean - half, self.mean + half
 
     def p_equivalent(self, margin: float) -> float:
@@ -53,9 +53,7 @@ class Difference:
         """Probability of Student's t above ``gap / error``."""
         if self.error == 0:
             return 0.0 if gap > 0 else 1.0
-        from scipy.special import stdtr  # slow to import
-
-        return float(stdtr(self.freedom, -gap / self.error))
+        return above(gap / self.error, self.freedom)
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Difference | None:
