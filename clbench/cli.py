@@ -154,7 +154,7 @@ def run(
     given |= {"checkpoint_seconds": checkpoint_seconds}
     engine = engines.engine(registry, executor, engines.read_options(options or (), given))
     trackers = engines.trackers(registry, track or ())
-    loaded = [_load(path, registry) for path in suites]
+    loaded = [_load(path, registry, anew=not dry_run) for path in suites]
     plans = [_plan(suite, only, seeds, budget, results, force) for suite in loaded]
     for plan in plans:
         if not force:
@@ -323,7 +323,7 @@ def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")])
     registry, bad = _registry(), 0
     for path in suites:
         try:
-            loaded = _load(path, registry)
+            loaded = _load(path, registry, anew=True)
         except SuiteError as error:
             bad += 1
             notices.print(escape(str(error)), soft_wrap=True, highlight=False)

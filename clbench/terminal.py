@@ -71,11 +71,11 @@ def registry() -> Registry:
     return found
 
 
-def load(path: Path, registry: Registry) -> Suite:
-    """The suite in a file."""
-    from clbench import suite
+def load(path: Path, registry: Registry, *, anew: bool = False) -> Suite:
+    """The suite in a file; `anew`: resolved whatever the cache has of it."""
+    from clbench import resolved
 
-    return suite.load(path, registry)
+    return resolved.load(path, registry, anew=anew)
 
 
 def tell_changed(configs: Iterable[CellConfig], store: Store, registry: Registry) -> None:

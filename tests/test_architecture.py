@@ -23,7 +23,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"observing"},
     {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}
     | {"groups", "staleness"},
-    {"columns", "comparison", "explain", "schema", "analysis", "claims"},
+    {"columns", "comparison", "explain", "schema", "analysis", "claims"} | {"resolved"},
     {"cell_run", "lessons", "regimes", "runner", "render", "progress"},
     {
         "executor_contract",
