@@ -114,7 +114,9 @@ def test_the_data_seed_is_fixed_or_follows_the_seed(tmp_path: Path) -> None:
 
 def test_a_task_has_a_data_seed_of_its_own_where_it_names_one(tmp_path: Path) -> None:
     text = GOOD.replace("seeds:", "data_seed: 7\nseeds:")
-    text = text.replace("pictures: {family: pictures}", "pictures: {family: pictures, data_seed: 12}")
+    text = text.replace(
+        "pictures: {family: pictures}", "pictures: {family: pictures, data_seed: 12}"
+    )
 
     cells = [cell for row in load(tmp_path, text).rows for cell in row.cells]
 
