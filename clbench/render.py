@@ -55,9 +55,12 @@ def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> Renderable
             ]
             grid.add_row(Text(line.label), *cells)
         parts += [Text(""), grid]
-        excluded = [line for line in section.lines if line not in shown]
-        for line in excluded:
-            parts.append(Text(f"{line.label}: {line.status}", style="dim"))
+        excluded: dict[str, list[str]] = {}
+        for line in section.lines:
+            if line not in shown:
+                excluded.setdefault(line.status, []).append(line.label)
+        for status, labels in excluded.items():
+            parts.append(Text(f"{', '.join(dict.fromkeys(labels))}: {status}", style="dim"))
     parts += [Text(""), *(Text(note, style="dim") for note in notes(table, view, is_narrow))]
     return Group(*parts)
 

@@ -122,7 +122,7 @@ def test_a_ledger_with_mistakes_is_told_with_its_lines(tmp_path: Path) -> None:
     )
 
 
-def test_the_ledger_of_the_copy_tasks_has_all_18_rows() -> None:
+def test_the_ledger_of_the_copy_tasks_has_all_18_rows_and_four_as_first_printed() -> None:
     root = Path(__file__).parent.parent
     ledger = published.load(root / "results/published/ehret2021-readme.yaml")
     from clbench.registry import Registry
@@ -130,7 +130,8 @@ def test_the_ledger_of_the_copy_tasks_has_all_18_rows() -> None:
     suite = load(root / "suites/copy_task.yaml", Registry.discover())
 
     measured = {row.key for row in suite.rows if row.excluded is None}
-    assert len(ledger.rows) == 18
+    first_printed = {key for key in ledger.rows if "-seed12/" in key}
+    assert (len(ledger.rows), len(first_printed)) == (22, 4)
     assert set(ledger.rows) <= measured
     assert ledger.margin == 1.0
 
@@ -198,6 +199,20 @@ def test_the_terminal_table_fits_its_width_and_has_every_row(
     assert ("± is the half-width" in text) is (width == 200)
     assert ("A terminal of 150 columns shows" in text) is (width == 80)
     assert "excluded: undefined there" in text
+
+
+def test_rows_that_are_excluded_for_one_reason_stand_in_one_line(tmp_path: Path) -> None:
+    methods = "".join(f"  m{i}: {{learner: plain}}\n" for i in range(4))
+    text = suite_files.GOOD.split("methods:")[0] + f"methods:\n{methods}exclude:\n"
+    text += "".join(
+        f"  - {{method: m{i}, task: pictures, why: {why}}}\n"
+        for i, why in enumerate(("too slow", "undefined", "too slow"))
+    )
+    suite = suite_files.load(tmp_path, text)
+
+    shown = _rich(tables.collect(suite, Store(tmp_path / "results"), None), 100)
+
+    assert "m0, m2: excluded: too slow\nm1: excluded: undefined\n" in shown
 
 
 def test_the_picture_shows_the_table_and_refers_to_nothing(
