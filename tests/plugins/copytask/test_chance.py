@@ -26,11 +26,16 @@ def test_chance_with_shared_heads_counts_equal_entries_with_the_last_task() -> N
     assert chance_level(orders, "shared") == pytest.approx(237.5 / 3, abs=1e-12)
 
 
-@pytest.mark.parametrize(("r", "expected"), [(1, 64.0), (5, 54.0)])
-def test_bits_that_are_always_zero_raise_the_floor_of_xor_tasks(r: int, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("data_seed", "r", "expected"),
+    [(42, 1, 64.0), (42, 5, 54.0), (12, 1, 66.0), (12, 5, 52.0)],  # 7, 2, 8 and 1 steps of 25
+)
+def test_bits_that_are_always_zero_raise_the_floor_of_xor_tasks(
+    data_seed: int, r: int, expected: float
+) -> None:
     maps = [
         linear_map(xor_separate(draw_orders(seed, r, 5, 7, "time")), 35)
-        for seed in permutation_seeds(42, 5)
+        for seed in permutation_seeds(data_seed, 5)
     ]
 
     assert obvious_accuracy(maps) == pytest.approx(expected, abs=1e-12)
