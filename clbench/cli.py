@@ -22,6 +22,7 @@ from clbench.registry import KINDS, Registry
 from clbench.terminal import Results, SuiteFile, notices, out, tell_changed, write_plainly
 from clbench.terminal import load as _load
 from clbench.terminal import registry as _registry
+from clbench.terminal import width as _width
 from clbench.terminal import write as _write
 
 if TYPE_CHECKING:
@@ -392,13 +393,6 @@ def _plan(
         results,
         force,
     )
-
-
-def _width() -> int:
-    """Columns of the terminal; what goes to a file or a pipe is wide enough for every column."""
-    from clbench import render
-
-    return out.width if out.is_terminal else max(out.width, render.WIDE)
 
 
 def _print_table(found: ResultsTable, format: str, view: View | None = None) -> None:

@@ -97,8 +97,8 @@ def _print_findings(findings: list[Finding], a: str, b: str, format: str) -> Non
     if format == "json":
         sys.stdout.write(comparison.to_json(findings))
     elif format == "rich":
-        width = terminal.out.width if terminal.out.is_terminal else max(terminal.out.width, 150)
-        Console(width=width, highlight=False).print(comparison.to_rich(findings, a, b))
+        width = terminal.width()
+        Console(width=width, highlight=False).print(comparison.to_rich(findings, a, b, width))
     else:
         from clbench.errors import UnknownNameError
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from clbench import completion
-from clbench.terminal import notices, out, registry
+from clbench.terminal import notices, registry, width
 
 data_app = typer.Typer(
     help="The datasets' files: what is here, and fetching.", no_args_is_help=True
@@ -20,7 +21,9 @@ def status() -> None:
     """Say of every dataset which files are here, and check them."""
     from clbench import listing
 
-    out.print(listing.data_status(registry()), soft_wrap=not out.is_terminal)
+    columns = width()
+    found = listing.data_status(registry(), columns)
+    Console(width=columns, highlight=False).print(found, soft_wrap=True)
 
 
 @data_app.command()

@@ -17,6 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clbench import grids
 from clbench.config import CellConfig
 from clbench.errors import ClbenchError, UnknownNameError
 from clbench.gate import COMPARED
@@ -266,21 +267,17 @@ def _verdict(finding: Finding, pairing: Pairing, margin: float | None) -> str:
     return f"{side} better{f',{within}' if is_equivalent else ''}"
 
 
-def to_rich(findings: Sequence[Finding], first: str, second: str) -> RenderableType:
-    """The findings as a table, with a legend."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("row", "metric", "pairs", "A", "B", "A - B", "95 % interval", "p", "verdict"):
-        is_text = heading in ("row", "metric", "verdict")
-        grid.add_column(
-            heading,
-            header_style="bold",
-            justify="left" if is_text else "right",
-            overflow="fold",
-            no_wrap=not is_text,
-        )
-    for finding in findings:
-        style = "" if finding.verdict[1:8] != " better" else "cyan"
-        grid.add_row(
+_HEADINGS = ("row", "metric", "pairs", "A", "B", "A - B", "95 % interval", "p", "verdict")
+_NUMBERS = _HEADINGS[2:-1]
+
+
+def to_rich(findings: Sequence[Finding], first: str, second: str, width: int) -> RenderableType:
+    """The findings as a table, or as a list where that does not go into `width` columns.
+
+    A legend follows.
+    """
+    rows = [
+        (
             finding.row,
             finding.metric.removesuffix("_accuracy"),
             str(finding.n),
@@ -289,8 +286,22 @@ def to_rich(findings: Sequence[Finding], first: str, second: str) -> RenderableT
             _number(_gap(finding)),
             _interval(finding),
             _probability(finding.p),
-            Text(finding.verdict, style=style),
         )
+        for finding in findings
+    ]
+    verdicts = [
+        Text(finding.verdict, style="" if finding.verdict[1:8] != " better" else "cyan")
+        for finding in findings
+    ]
+    full = [(*row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+    grid = grids.fitting(_HEADINGS, full, width, right=_NUMBERS)
+    if grid is None:
+        grid = Table.grid()
+        for (row, metric, *numbers), verdict in zip(rows, verdicts, strict=True):
+            said = dict(zip(_NUMBERS, numbers, strict=True))
+            grid.add_row(Text.assemble(f"{row}, {metric}: ", verdict))
+            for names in (("A", "B", "A - B"), ("95 % interval", "p", "pairs")):
+                grid.add_row("  " + ", ".join(f"{name} {said[name]}" for name in names))
     notes = [
         f"A: {first}. B: {second}. Means over pairs of equal seeds; paired t-test, p corrected by "
         "Holm's rule over the rows of a metric, intervals not corrected. No difference shown is "

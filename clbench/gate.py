@@ -29,6 +29,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clbench import grids
 from clbench.errors import ClbenchError
 from clbench.metrics import SUMMARIES, Aggregate, aggregate
 from clbench.published import Ledger
@@ -227,7 +228,6 @@ def _note(records: Mapping[int, Record | None], registry: Registry | None) -> st
 
 
 _HEADINGS = ("row", "threshold", "from", "observed", "seeds", "status")
-_GAP = 2
 
 
 def to_rich(checks: Sequence[Check], width: int) -> RenderableType:
@@ -237,16 +237,9 @@ def to_rich(checks: Sequence[Check], width: int) -> RenderableType:
         for check in checks
     ]
     texts = [_status(check) for check in checks]
-    longest = max((len(word) for text in texts for word in text.plain.split()), default=0)
-    columns = zip(_HEADINGS, *rows, strict=False)  # all but the status, which wraps
-    needed = sum(max(map(len, column)) + _GAP for column in columns)
-    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-    if needed + max(longest, len(_HEADINGS[-1])) <= width:
-        for heading in _HEADINGS:
-            grid.add_column(heading, header_style="bold", no_wrap=heading != "status")
-        for values, text in zip(rows, texts, strict=True):
-            grid.add_row(*values, text)
-    else:
+    full = [(*row, text) for row, text in zip(rows, texts, strict=True)]
+    grid = grids.fitting(_HEADINGS, full, width)
+    if grid is None:
         grid = Table.grid()
         for (row, threshold, origin, observed, seeds), text in zip(rows, texts, strict=True):
             grid.add_row(Text.assemble(f"{row}: ", text))

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clbench import data
+from clbench import data, grids
 from clbench.errors import UnknownNameError
 from clbench.hookspecs import GROUP
 from clbench.registry import KINDS, Registered, Registry
@@ -49,18 +49,36 @@ def _plugins(registry: Registry) -> RenderableType:
     return grid
 
 
-def data_status(registry: Registry) -> RenderableType:
-    """Every file of every dataset, where it is, and whether it is right."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("dataset", "file", "status", "where"):
-        grid.add_column(heading, header_style="bold", overflow="fold")
-    for name, found in registry.table("dataset").items():
-        for file, path, state in data.status(found.load()):
-            style = {"ok": "green", "missing": "yellow", "damaged": "red"}[state]
-            grid.add_row(name, file.name, Text(state, style=style), str(path or "–"))
-            name = ""
+_STATES = {"ok": "green", "missing": "yellow", "damaged": "red"}
+
+
+def data_status(registry: Registry, width: int) -> RenderableType:
+    """Every file of every dataset, where it is, and whether it is right.
+
+    As a table, or as a list where that does not go into `width` columns. No path is broken.
+    """
+    found = {
+        name: [
+            (file.name, Text(state, style=_STATES[state]), str(path or "–"))
+            for file, path, state in data.status(registered.load())
+        ]
+        for name, registered in registry.table("dataset").items()
+    }
+    rows = [
+        ("" if i else name, *file) for name, files in found.items() for i, file in enumerate(files)
+    ]
+    grid = grids.fitting(("dataset", "file", "status", "where"), rows, width, wraps=False)
     looked = ", ".join(str(home) for home in data.homes())
-    return Group(grid, Text(""), Text(f"looked in {looked} ({data.VARIABLE} names other folders)"))
+    note = Text(f"looked in {looked} ({data.VARIABLE} names other folders)")
+    if grid is not None:
+        return Group(grid, Text(""), note)
+    lines: list[str | Text] = []
+    for name, files in found.items():
+        lines.append(name)
+        for file_name, state, where in files:
+            lines.append(Text.assemble(f"  {file_name}: ", state))
+            lines += [f"    {where}"] if where != "–" else []
+    return Group(*lines, "", note)
 
 
 def describe(registry: Registry, name: str) -> RenderableType:

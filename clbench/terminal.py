@@ -86,6 +86,13 @@ def tell_changed(configs: Iterable[CellConfig], store: Store, registry: Registry
         notices.print(f"[yellow]warning:[/] {escape(notice)}", soft_wrap=True, highlight=False)
 
 
+def width() -> int:
+    """Columns of the terminal; what goes to a file or a pipe is wide enough for every column."""
+    from clbench import render
+
+    return out.width if out.is_terminal else max(out.width, render.WIDE)
+
+
 def write(path: Path, text: str) -> None:
     """Write a file that somebody asked for.
 

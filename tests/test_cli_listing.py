@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from command import CLBENCH, TINY, clbench
 
 ROOT = Path(__file__).parent.parent
@@ -89,3 +90,25 @@ def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_pa
     assert fetched.returncode == unknown.returncode == 2
     assert fetched.stderr.startswith("error: cannot download https://")
     assert unknown.stderr.startswith("error: unknown dataset 'mnst'; did you mean 'mnist'?")
+
+
+def test_no_path_of_a_dataset_is_broken_whatever_the_width(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "a folder with spaces" / ("deep" * 12)
+    home.mkdir(parents=True)
+    (home / "cifar10-jpeg.zip").write_bytes(b"")
+    monkeypatch.setenv("CLBENCH_DATA", str(home))
+
+    narrow, wide = (
+        clbench("data", "status", cwd=tmp_path, COLUMNS=columns).stdout.splitlines()
+        for columns in ("80", "400")
+    )
+
+    assert narrow[2:5] == [
+        "cifar10-jpeg", "  cifar10-jpeg.zip: ok", f"    {home / 'cifar10-jpeg.zip'}",
+    ]  # fmt: skip
+    assert narrow[-1] == wide[-1] == f"looked in {home} (CLBENCH_DATA names other folders)"
+    assert " ".join(wide[2].split()) == (
+        f"cifar10-jpeg cifar10-jpeg.zip ok {home / 'cifar10-jpeg.zip'}"
+    )

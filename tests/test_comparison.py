@@ -270,7 +270,7 @@ def test_a_person_reads_what_was_tested_and_what_could_not_be() -> None:
     findings = comparison.compare([_pairing("a", (90.0,), (80.0,))], ["final_accuracy"], None)
     console = Console(width=150, record=True, file=io.StringIO())
 
-    console.print(comparison.to_rich(findings, "ours", "theirs"))
+    console.print(comparison.to_rich(findings, "ours", "theirs", 150))
 
     lines = console.export_text().splitlines()
     assert lines[1].split() == [
@@ -278,6 +278,26 @@ def test_a_person_reads_what_was_tested_and_what_could_not_be() -> None:
     ]  # fmt: skip
     assert lines[3].startswith("A: ours. B: theirs. Means over pairs of equal seeds; paired t-test")
     assert lines[-1] == "No test is possible with a single pair: run more seeds."
+
+
+def test_where_the_table_does_not_fit_no_name_is_broken() -> None:
+    pairings = [
+        _pairing("copy-task: permuted/online-ewc", (90.0,), (80.0,)),
+        _pairing("copy-task: permuted/chunked-hypernetwork", (90.0, 91.5), (80.0, 80.5)),
+    ]
+    findings = comparison.compare(pairings, ["final_accuracy"], None)
+    console = Console(width=80, record=True, file=io.StringIO())
+
+    console.print(comparison.to_rich(findings, "ours", "theirs", 80))
+
+    assert [line.rstrip() for line in console.export_text().splitlines()][:6] == [
+        "copy-task: permuted/online-ewc, final: no test: 1 pair",
+        "  A 90, B 80, A - B 10",
+        "  95 % interval –, p –, pairs 1",
+        "copy-task: permuted/chunked-hypernetwork, final: A better",
+        "  A 90.75, B 80.25, A - B 10.5",
+        "  95 % interval 4.147 to 16.85, p 0.03, pairs 2",
+    ]
 
 
 def test_the_commands_print_tables_and_json(
