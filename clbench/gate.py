@@ -298,6 +298,8 @@ def to_junit(
 ) -> str:
     """The checks as a JUnit XML document: one test case each, failures and missing ones told.
 
+    The note of a check that holds is the output of its test case.
+
     Args:
         suite: Its name.
         checks: All of them.
@@ -314,6 +316,8 @@ def to_junit(
             group, "testcase", {"classname": f"{suite}.{check.row}", "name": name}
         )
         if check.status == "holds":
+            if check.note:
+                ElementTree.SubElement(case, "system-out").text = check.note
             continue
         message = f"observed {_observed(check)}, {seeds_of(check)} seeds"
         message += f"; {check.note}" if check.note else ""

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import records
 import suite_files
+import toys
 from rich.console import Console
 
 from clbench import gate, published
@@ -252,6 +253,20 @@ def test_junit_of_a_green_gate_has_nothing_to_tell(suite: Suite, tmp_path: Path)
 
     assert [case.get("classname") for case in root.iter("testcase")] == ["toy.a/plain"]
     assert [list(case) for case in root.iter("testcase")] == [[]]
+
+
+def test_junit_of_a_green_gate_tells_of_records_of_other_code(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "good", suite, 90.0)
+    made = records.provenance(code={"toys": "0" * 16})
+    old = records.good(suite.rows[0].cells[1]).model_copy(update={"provenance": made})
+    store.put(old)
+
+    text = gate.to_junit("toy", gate.judge(suite.rows[:1], store, toys.registry()))
+
+    (case,) = ElementTree.fromstring(text).iter("testcase")
+    assert [(part.tag, part.text) for part in case] == [
+        ("system-out", "made with other code of toys")
+    ]
 
 
 def _advice(suite: Suite, store: Store) -> str:
