@@ -13,6 +13,9 @@ from clbench.params import Params
 from clbench.scenario import Scenario
 
 Regime = Literal["sequential", "independent", "joint", "cumulative"]
+_POSITIVE_OR_OFF: dict[str, Any] = {
+    "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": -1}, {"type": "null"}]
+}
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -53,7 +56,7 @@ class Training(Params):
     """Whether moments start afresh at each task or are carried over."""
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty as the optimiser applies it."""
-    clip_grad_norm: float | None = None
+    clip_grad_norm: Annotated[float | None, Field(json_schema_extra=_POSITIVE_OR_OFF)] = None
     """Largest norm of the total gradient over all trained parameters; absent or -1: off."""
 
     @model_validator(mode="after")

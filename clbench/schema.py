@@ -24,6 +24,8 @@ from clbench.suite import NAME
 Schema: TypeAlias = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
+_SOME_TEXT: Schema = {"type": "string", "minLength": 1}
+_FREE_TEXT: Schema = {"type": ["string", "null"]}
 _SEED: Schema = {"type": "integer", "minimum": 0}
 
 
@@ -61,7 +63,7 @@ class _Builder:
         defs = rest.get("$defs", {})
         by_model = {model: self._resolve(found[model, "validation"], defs) for model, _ in found}
         self._params = {key: by_model[model] for key, model in models.items()}
-        self._nested = defs
+        self._nested = {name: _of_a_layer(nested) for name, nested in defs.items()}
 
     @staticmethod
     def _resolve(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
@@ -95,10 +97,10 @@ class _Builder:
         }
         properties: Schema = {
             "suite": _TEXT | key | {"description": "Name: lower-case words joined by '-'."},
-            "title": _TEXT | {"description": "Heading of the table."},
-            "question": _TEXT | {"description": "What the suite asks."},
-            "source": _TEXT | {"description": "Where the experiment was published."},
-            "published": _TEXT | {"description": "Ledger: a file under results/published/."},
+            "title": _FREE_TEXT | {"description": "Heading of the table."},
+            "question": _FREE_TEXT | {"description": "What the suite asks."},
+            "source": _FREE_TEXT | {"description": "Where the experiment was published."},
+            "published": _FREE_TEXT | {"description": "Ledger: a file under results/published/."},
             "scenario": _words([s.value for s in Scenario], "What learners are told of tasks."),
             "seeds": _SEEDS,
             "data_seed": _DATA_SEED,
@@ -107,16 +109,14 @@ class _Builder:
                 "description": "Names for fractions of the training steps, for --budget.",
                 "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
             },
-            "defaults": _object(
-                {key: self._settings()[key] for key in _DEFAULTS}, "Settings of all methods."
-            ),
+            "defaults": self._defaults(),
             "tasks": _entries("task", key, "Key -> a sequence of tasks."),
             "methods": _entries("method", key, "Key -> a method."),
             "exclude": {
                 "type": "array",
                 "description": "Cells that are not run, each with the reason.",
                 "items": _object(
-                    {name: _TEXT for name in ("method", "task", "why")},
+                    {name: _SOME_TEXT for name in ("method", "task", "why")},
                     "Keys or globs of method and task.",
                     required=("method", "task", "why"),
                 ),
@@ -145,12 +145,24 @@ class _Builder:
             "regime": _words(get_args(Regime), "Order in which tasks are trained on."),
             "model": _ref("model", "The main net, and its heads."),
             "training": _ref("training", "How each task is trained on."),
-            "regularizers": _ref("regularizers", "Name -> parameters; null takes one away."),
+            "regularizers": _ref(
+                "regularizers",
+                "Name -> parameters; null takes away one that an earlier layer brought.",
+            ),
             "data_seed": _DATA_SEED,
         }
 
+    def _defaults(self) -> Schema:
+        """The first layer: no earlier one has brought what null could take away."""
+        settings = {key: self._settings()[key] for key in _DEFAULTS}
+        settings["regularizers"] = {
+            **_ref("regularizers", "Name -> parameters, of all methods."),
+            "additionalProperties": {"type": "object"},
+        }
+        return _object(settings, "Settings of all methods.")
+
     def _method_keys(self) -> Schema:
-        label = _TEXT | {"description": "Label of the row."}
+        label = _FREE_TEXT | {"description": "Label of the row."}
         expect = _ref("expect", "Summary metric -> '>= bound' or '<= bound'.")
         return {"label": label, **self._settings(), "expect": expect}
 
@@ -161,7 +173,7 @@ class _Builder:
         """A task: its family decides which parameters it has, and all of them stand here."""
         settings = self._settings()
         common = {
-            "label": _TEXT | {"description": "Heading in the table; tasks may share one."},
+            "label": _FREE_TEXT | {"description": "Heading in the table; tasks may share one."},
             "scenario": _words([s.value for s in Scenario], "In place of the suite's."),
             **{key: settings[key] for key in ("model", "training", "data_seed")},
         }
@@ -178,11 +190,14 @@ class _Builder:
 
     def _choice(self, kind: str, about: Mapping[str, str | None], common: Schema) -> Schema:
         """A name, or a mapping with it: parameters by name, or any kind's where it is left out."""
-        anything: Schema = dict(common)
-        for name in about:
-            for key in self._params.get((kind, name), {}).get("properties", {}):
-                anything.setdefault(key, True)
         is_open = any(broken == kind for broken, _ in self._broken)
+        found: dict[str, list[Schema]] = {}
+        for name in about:
+            for key, one in self._params.get((kind, name), {}).get("properties", {}).items():
+                alike = found.setdefault(key, [])
+                alike += [] if one in alike else [one]
+        anything: Schema = {} if is_open else {key: _one_of(ones) for key, ones in found.items()}
+        anything |= common
         unnamed: Schema = {"properties": {"name": False, **anything}}
         unnamed |= {} if is_open else {"additionalProperties": False}
         mapping = {
@@ -258,6 +273,16 @@ _DATA_SEED: Schema = {
     "description": "Seed of the tasks, or 'seed': equal to the model seed.",
     "anyOf": [_SEED | {"exclusiveMaximum": 2**32}, {"const": "seed"}],
 }
+
+
+def _of_a_layer(schema: Mapping[str, Any]) -> Schema:
+    """The schema of a mapping within parameters: what is required may stand in another layer."""
+    return {key: value for key, value in schema.items() if key != "required"}
+
+
+def _one_of(schemas: list[Schema]) -> Schema:
+    """What serves for a parameter of which nobody says whose it is."""
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _references(schema: Any) -> set[str]:

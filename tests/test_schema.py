@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from clbench import schema, suite
 from clbench.cli import app
+from clbench.errors import SuiteError
 from clbench.hookspecs import Entry, hookimpl
 from clbench.registry import Registry
 from clbench.yaml12 import read
@@ -90,6 +91,9 @@ def test_what_layers_may_leave_to_each_other_passes(tmp_path: Path, validator: A
         ("model: elman", "model: elmann", "defaults.model"),
         ("model: elman", "learner: fine-tuning", "defaults"),
         ("iterations: 2e4", "iterations: many", "defaults.training.iterations"),
+        ("clip_grad_norm: null", "clip_grad_norm: 0", "defaults.training.clip_grad_norm"),
+        ("{orthogonal: {strength: 1}}", "{orthogonal: null}", "defaults.regularizers.orthogonal"),
+        ("{orthogonal: {strength: 1}}", "{orthogonal: }", "defaults.regularizers.orthogonal"),
         ("optimizer: adam", "optimizer: adamm", "defaults.training.optimizer"),
         ("clip_grad_norm: null", "clip: 1", "defaults.training"),
         ("family: permuted-copy", "family: permuted", "tasks.a.family"),
@@ -103,6 +107,7 @@ def test_what_layers_may_leave_to_each_other_passes(tmp_path: Path, validator: A
         ("{name: fine-tuning}", "{name: fine-tuning, beta: 1}", "methods.ewc.learner"),
         ("heads: shared", "heads: share", "methods.ewc.model.heads"),
         ("hidden_size: 8", "hiden_size: 8", "methods.ewc.model"),
+        ("hidden_size: 8", "hidden_size: '8'", "methods.ewc.model.hidden_size"),
         ("momentum: 0.9", "betas: [0, 0]", "methods.ewc.training.optimizer"),
         ("online-ewc: {ewc_lambda: 10}", "ewc: {}", "methods.ewc.regularizers"),
         ("ewc_lambda: 10", "ewc_lambda: '10'", "methods.ewc.regularizers.online-ewc.ewc_lambda"),
@@ -110,6 +115,7 @@ def test_what_layers_may_leave_to_each_other_passes(tmp_path: Path, validator: A
         (">= 97 %", "97", "methods.ewc.expect.final_accuracy"),
         ("gamma: 0.5", "gama: 0.5", "methods.ewc.on.a.regularizers.online-ewc"),
         (", why: no reason", "", "exclude.0"),
+        ("no reason", "''", "exclude.0.why"),
     ],
 )
 def test_what_is_wrong_is_found_where_it_is(
@@ -119,6 +125,96 @@ def test_what_is_wrong_is_found_where_it_is(
     (tmp_path / "wrong.yaml").write_text(GOOD.replace(right, wrong))
 
     assert _wrong(validator, tmp_path / "wrong.yaml") == [where]
+
+
+LAYERED = """\
+suite: layered
+title:
+scenario: domain-il
+seeds: 0
+defaults:
+  model: {name: mlp, winners: {percent_on: 0.25}}
+  training: {epochs: 1}
+  regularizers: {si: {si_lambda: 1}}
+tasks:
+  a: {family: permuted-images, label: , model: {winners: {boost_strength: 1}}}
+methods:
+  boosted: {learner: fine-tuning, label: , model: {winners: {boost_strength: 1.5}}}
+  plain: {learner: fine-tuning, model: {winners: null}, on: {a: {regularizers: {si: null}}}}
+  without: {learner: fine-tuning, regularizers: {si: null}}
+"""
+
+
+def test_layers_within_a_parameter_and_null_after_what_brought_it_pass(
+    tmp_path: Path, validator: Any
+) -> None:
+    (tmp_path / "layered.yaml").write_text(LAYERED)
+
+    boosted, plain, without = suite.load(tmp_path / "layered.yaml", Registry.discover()).rows
+
+    assert _wrong(validator, tmp_path / "layered.yaml") == []
+    assert boosted.cells[0].model.params["winners"]["boost_strength"] == 1.5
+    assert plain.cells[0].regularizers == without.cells[0].regularizers == ()
+
+
+OTHERS: tuple[Any, ...] = (None, "", "x", -1, 0, 1.5, True, [], ["x"], {"x": 1})
+"""What is put in the place of each value in turn."""
+
+CHECKED = GOOD.replace("method: '*'", "method: hnet")
+"""With a cell of every task that is not excluded: those that are have unchecked settings."""
+
+TOGETHER: dict[str, tuple[Any, ...]] = {
+    "defaults.training.iterations": (None,),  # one of iterations and epochs
+    "methods.ewc.regularizers.online-ewc": (None,),  # no earlier layer brings it
+    "exclude": ([],),  # the excluded cell has not all that it needs
+    "exclude.0.method": ("x",),  # no such method
+    "exclude.0.task": ("x",),
+}
+"""What only several values show to be wrong."""
+
+
+def _leaves(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where the values of a tree are, mappings and lists among them."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, child in pairs:
+        found += [(*place, key)]
+        found += _leaves(child, (*place, key)) if isinstance(child, (dict, list)) else []
+    return found
+
+
+def _plain(folder: Path, text: str) -> Any:
+    (folder / "suite.yaml").write_text(text)
+    return read(folder / "suite.yaml")[0].plain()
+
+
+def _is_loaded(folder: Path, values: Any, registry: Registry) -> bool:
+    (folder / "changed.yaml").write_text(json.dumps(values))
+    try:
+        suite.load(folder / "changed.yaml", registry)
+    except SuiteError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=repr)
+def test_of_a_single_value_the_loader_and_the_schema_think_alike(
+    other: Any, tmp_path: Path, validator: Draft202012Validator
+) -> None:
+    registry, differ = Registry.discover(), []
+
+    for place in _leaves(_plain(tmp_path, CHECKED)):
+        values = parent = _plain(tmp_path, CHECKED)
+        for key in place[:-1]:
+            parent = parent[key]
+        parent[place[-1]] = other
+        where = ".".join(map(str, place))
+        if other in TOGETHER.get(where, ()):
+            assert validator.is_valid(values), where
+        elif _is_loaded(tmp_path, values, registry) != validator.is_valid(values):
+            differ.append(where)
+
+    assert differ == []
 
 
 def test_it_has_the_keys_that_the_loader_takes() -> None:
