@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from traceback import walk_tb
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -291,19 +290,8 @@ def _origin(plugin: Plugin) -> str:
 
 def _cause(error: BaseException, module: str) -> str:
     """What a plugin raised, in one line, with the place in its package where it did."""
-    place = _place(error, module.partition(".")[0])
-    text = str(error)
+    place = sources.raised_at(error, {module.partition(".")[0]})
+    text, where = str(error), f" ({place.file}, line {place.line})" if place else ""
     if isinstance(error, SyntaxError) and error.filename is not None:
-        text, place = error.msg, (error.filename, error.lineno)
-    said = f"{type(error).__name__}: {text}".rstrip(": ").replace("\n", " ")
-    return said if place is None else f"{said} ({place[0]}, line {place[1]})"
-
-
-def _place(error: BaseException, package: str) -> tuple[str, int | None] | None:
-    """File and line of the innermost frame of a package; None where none is in it."""
-    frames = [
-        (frame.f_code.co_filename, line)
-        for frame, line in walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__", "").partition(".")[0] == package
-    ]
-    return frames[-1] if frames else None
+        text, where = error.msg, f" ({error.filename}, line {error.lineno})"
+    return f"{type(error).__name__}: {text}".rstrip(": ").replace("\n", " ") + where

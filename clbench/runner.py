@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import torch
 
-from clbench import provenance
+from clbench import provenance, sources
 from clbench.cell_run import CellRun, Report
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
@@ -173,17 +173,12 @@ def _failure(error: BaseException, registry: Registry) -> Failure:
 def _where(error: BaseException, registry: Registry) -> str:
     """The last place that lies in a plugin, or else in clbench: ``package/module.py:71``."""
     plugins = registry.packages() - {"clbench"}
-    in_plugin = in_clbench = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        path = Path(frame.f_code.co_filename)
-        folder = next((one for one in path.parents if one.name == package), path)
-        place = f"{path.relative_to(folder.parent).as_posix()}:{line}"
-        if package in plugins:
-            in_plugin = place
-        elif package == "clbench":
-            in_clbench = place
-    return in_plugin or in_clbench
+    place = sources.raised_at(error, plugins) or sources.raised_at(error, {"clbench"})
+    if place is None:
+        return ""
+    path = Path(place.file)
+    folder = next((one for one in path.parents if one.name == place.package), path)
+    return f"{path.relative_to(folder.parent).as_posix()}:{place.line}"
 
 
 def run(

@@ -1,11 +1,16 @@
-"""The source code of packages, as a digest: what the number of a version does not tell."""
+"""The source code of packages: a digest, and the place in it where something was raised.
+
+The digest is what the number of a version does not tell.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import walk_tb
+from typing import NamedTuple
 
 DIGITS = 16
 """Hexadecimal digits of a digest."""
@@ -44,3 +49,21 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
     for folder in sorted(map(Path, spec.submodule_search_locations)):
         for path in sorted(folder.rglob("*.py")):
             yield f"{package}/{path.relative_to(folder).as_posix()}", path
+
+
+class Place(NamedTuple):
+    """A line of a top-level package or module."""
+
+    package: str
+    file: str
+    line: int
+
+
+def raised_at(error: BaseException, packages: Collection[str]) -> Place | None:
+    """The innermost place in some top-level packages that an error came through; None: in none."""
+    found = None
+    for frame, line in walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package in packages:
+            found = Place(package, frame.f_code.co_filename, line)
+    return found

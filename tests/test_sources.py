@@ -1,12 +1,13 @@
-"""Digests of source code."""
+"""Digests of source code, and places in it."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 
-from clbench.sources import digest
+from clbench.sources import Place, digest, raised_at
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +55,19 @@ def test_packages_and_modules_go_together_in_any_order() -> None:
 @pytest.mark.parametrize("package", ["there_is_none", "sys", ""])
 def test_what_has_no_source_has_no_digest(package: str) -> None:
     assert digest([package]) is None
+
+
+def test_an_error_has_its_innermost_place_in_some_packages(tmp_path: Path) -> None:
+    helper, caller = tmp_path / "some_helper.py", tmp_path / "some_caller.py"
+    helper.write_text("def divide():\n    return 1 / 0\n")
+    caller.write_text("import some_helper\n\ndef call():\n    some_helper.divide()\n")
+    calls = importlib.import_module("some_caller")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        calls.call()
+
+    in_helper = Place("some_helper", str(helper), 2)
+    assert raised_at(caught.value, {"some_helper", "some_caller"}) == in_helper
+    assert raised_at(caught.value, {"some_helper"}) == in_helper
+    assert raised_at(caught.value, {"some_caller"}) == Place("some_caller", str(caller), 4)
+    assert raised_at(caught.value, {"elsewhere"}) is None
