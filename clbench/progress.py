@@ -12,16 +12,13 @@ from rich.text import Text
 from clbench.executor import Progress
 from clbench.matrix import Cell
 from clbench.metrics import SUMMARIES
-from clbench.records import Record
+from clbench.records import Failure, Record
 
 
 def outcome(record: Record) -> str:
     """A record in a few words: ``ok in 12.3 s, during 99.98, final 63.20``."""
     if record.status != "ok" or record.result is None:
-        cause = f": {record.failure.message.splitlines()[0]}" if record.failure else ""
-        place = f" ({record.failure.where})" if record.failure and record.failure.where else ""
-        kind = f" ({record.failure.type})" if record.failure and not cause.strip(": ") else ""
-        return f"{record.status}{kind}{cause}{place}"
+        return f"{record.status}: {_cause(record.failure)}" if record.failure else record.status
     parts = [f"ok in {_seconds(record.timing.total)}" if record.timing else "ok"]
     for name, word in (
         ("during_accuracy", "during"),
@@ -32,6 +29,12 @@ def outcome(record: Record) -> str:
         if value is not None:
             parts.append(f"{word} {_score(value, record.result.metric.name)}")
     return ", ".join(parts)
+
+
+def _cause(failure: Failure) -> str:
+    """The first line of its message, or its type where that says nothing, and the place."""
+    first = next(iter(failure.message.splitlines()), "").strip()
+    return (first or failure.type) + (f" ({failure.where})" if failure.where else "")
 
 
 def _score(value: float, metric: str) -> str:

@@ -31,11 +31,14 @@ def good(config: CellConfig | None = None, diagonal: float = 99.0, last: float =
     )
 
 
-def bad(config: CellConfig | None = None, status: Any = "failed", where: str = "") -> Record:
+def bad(
+    config: CellConfig | None = None,
+    status: Any = "failed",
+    where: str = "",
+    message: str = "no reason",
+) -> Record:
     """A record without a result."""
-    failure = Failure(
-        type="ValueError", message="no reason", traceback="Traceback ...", where=where
-    )
+    failure = Failure(type="ValueError", message=message, traceback="Traceback ...", where=where)
     return Record(status=status, config=config or toys.config(), failure=failure)
 
 

@@ -32,6 +32,9 @@ def _text(console: Console) -> str:
         (records.bad(), "failed: no reason"),
         (records.bad(status="timed-out"), "timed-out: no reason"),
         (records.bad(where="some_plugin/deep.py:71"), "failed: no reason (some_plugin/deep.py:71)"),
+        (records.bad(message="one\ntwo"), "failed: one"),
+        (records.bad(message=""), "failed: ValueError"),
+        (records.bad(message="\n ", where="a/b.py:7"), "failed: ValueError (a/b.py:7)"),
     ],
 )
 def test_an_outcome_is_told_in_a_few_words(record: object, text: str) -> None:
