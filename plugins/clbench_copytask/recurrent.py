@@ -11,6 +11,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from clbench.errors import ClbenchError
 from clbench.params import Params
 from clbench.protocols import Context, Kind, NamedTensors, Query, SequenceSpec, State
 from clbench.replicas import inherited
@@ -124,10 +125,14 @@ def with_task_input(query: Query, num_tasks: int) -> Tensor:
 
     Returns:
         ``(..., S, B, F + K)``.
+
+    Raises:
+        ClbenchError: The scenario withholds the task.
     """
     inputs = query.inputs
     lead = inputs.shape[:-1]  # (S, B), or (R, S, B)
-    assert query.task_id is not None  # the suite checks that the scenario gives it
+    if query.task_id is None:
+        raise ClbenchError("task_input: the task is withheld at test, and only task-il gives it")
     one_hot = inputs.new_zeros(*lead, num_tasks)
     if isinstance(query.task_id, int):
         one_hot[..., query.task_id] = 1.0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clbench.errors import ClbenchError
 from clbench.protocols import Context, NamedTensors, Query, SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
 from clbench_copytask.elman import Elman
@@ -124,6 +125,21 @@ def test_task_identity_is_a_one_hot_input_at_every_step() -> None:
 
     torch.testing.assert_close(mixed, expected)
     torch.testing.assert_close(single, expected[:, 2:])
+
+
+def test_where_the_task_is_withheld_it_cannot_be_an_input() -> None:
+    net = Elman(RecurrentParams(hidden_size=6, task_input=True), SPEC, SINGLE_HEAD)
+
+    with pytest.raises(ClbenchError) as caught:
+        net(
+            _double(net),
+            Query(inputs=_inputs(4, 3, 8), task_id=None, window=slice(1, 4)),
+            Context(),
+        )
+
+    assert (
+        str(caught.value) == "task_input: the task is withheld at test, and only task-il gives it"
+    )
 
 
 def test_every_layer_starts_uniform_within_the_root_of_its_fan_in() -> None:
