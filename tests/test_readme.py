@@ -111,6 +111,27 @@ def test_every_learner_and_regularizer_has_its_page() -> None:
         assert names <= pages
 
 
+NETS = {
+    name: found
+    for name, found in Registry.discover().table("model").items()
+    if found.plugin.distribution == "clbench"
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_main_net_has_a_page_with_all_its_parameters(name: str) -> None:
+    texts = [path.read_text() for path in (ROOT / "docs/nets").glob("*.md")]
+    fields = NETS[name].load().Params.model_fields
+
+    (text,) = [text for text in texts if f"`{name}`" in text.splitlines()[0]]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE))
+    for parameter, field in fields.items():
+        shown = rows[parameter].replace("`", "")
+        of_each = dict(re.findall(r"(\w+): (\([^)]*\))", shown))
+        default = "absent" if field.default is None else str(field.default).lower()
+        assert of_each.get(name, shown) == default, parameter
+
+
 def test_the_plugin_in_it_works(tmp_path: Path) -> None:
     """Its three files make a wheel, whose content is put on the path."""
     blocks = re.findall(r"```(?:python|toml)\n# ([\w/]+\.\w+)\n(.*?)```", README, re.DOTALL)
