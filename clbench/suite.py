@@ -180,7 +180,9 @@ class _Loader(Checker):
             for key, known in (("method", methods), ("task", tasks)):
                 pattern = self.text(values.get(key))
                 names[key] = pattern
-                if pattern and not any(fnmatchcase(name, pattern) for name in known):
+                if key in values and not pattern:
+                    self.wrong(values[key], f"expected a key or glob of a {key}")
+                elif pattern and not any(fnmatchcase(name, pattern) for name in known):
                     what = f"no {key} matches '{pattern}'{suggestion(pattern, known)}"
                     self.wrong(values[key], f"{what}\n      known: {', '.join(known) or 'none'}")
             why = self.text(values.get("why"))

@@ -154,6 +154,15 @@ from clbench.suite import load
             ],
         ),
         (
+            "methods:",
+            "exclude: [{method: '', task: , why: ''}]\nmethods:",
+            [
+                "line 9, exclude[0].method: expected a key or glob of a method",
+                "line 9, exclude[0].task: expected a key or glob of a task",
+                "line 9, exclude[0].why: expected a reason",
+            ],
+        ),
+        (
             "learner: plain",
             "learner: plain, regime: sequental",
             [

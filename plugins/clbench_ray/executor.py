@@ -127,7 +127,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
             **({} if address else here),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        cause = str(error).strip().splitlines()[0]
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ClbenchError(
             f"executor 'ray': no cluster at {address or 'local'}: {cause}"
         ) from error
