@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast, get_args
 
 import torch
@@ -16,6 +16,7 @@ from clbench.protocols import (
     WatchesStep,
     WatchesTaskGradient,
 )
+from clbench.sample_gradients import sample_gradients
 from clbench.states import equal, snapshot
 
 _FRACTIONS = (0.5, 0.25, 0.25)
@@ -23,7 +24,11 @@ _METHODS = {"task-gradient": "after_task_gradient", "step": "after_step"}
 
 
 class Consolidated:
-    """A `clbench.protocols.Consolidation` in which every sample's gradients are ones.
+    """A `clbench.protocols.Consolidation` that is worked out in the head.
+
+    The one output for each sample is the sum s of all parameters, and the task loss is the output.
+    So squared gradients are ones, and gradients of ``of`` are its derivative at s, everywhere: of
+    the squared output 2 s.
 
     Args:
         params: At the end of the task.
@@ -53,6 +58,12 @@ class Consolidated:
         return {
             name: torch.full_like(tensor, len(batch.inputs)) for name, tensor in self.params.items()
         }
+
+    def sample_gradients(
+        self, batch: Batch, of: Callable[[Tensor], Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
+        """For each sample, and for every parameter, the derivative of `of` at the output."""
+        return sample_gradients(self.outputs, self.params, batch, of)
 
 
 class RegularizerContract:

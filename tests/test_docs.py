@@ -16,6 +16,7 @@ import pytest
 from installing import Environment
 
 from clbench import executor, hookspecs, protocols, tracking
+from clbench.cell_run import CONSOLIDATION_BATCH
 from clbench.registry import Registry
 from clbench.scaffold import new_project
 
@@ -143,6 +144,14 @@ def test_a_page_shows_the_signatures_of_a_protocol(page: str, name: str) -> None
     source = inspect.getsource(sys.modules[getattr(protocols, name).__module__])
 
     assert shown == _members(source, name)
+
+
+def test_pages_say_how_large_batches_are_when_a_task_ends() -> None:
+    size = f"of at most {CONSOLIDATION_BATCH}"
+
+    assert size in PAGE
+    assert size in GUIDE
+    assert size in str(protocols.Consolidation.batches.__doc__)
 
 
 def _members(code: str, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Squared gradients of single samples: both ways agree with a plain loop."""
+"""Gradients of single samples, squared and one by one: they agree with a plain loop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 import toys
 from torch import Tensor
 
+from clbench.errors import ClbenchError
 from clbench.protocols import Batch, Context, SequenceSpec
 from clbench.sample_gradients import WeightConsolidation, squared_gradients
 from clbench.scenario import OutputLayout, Scenario
 from clbench_copytask.elman import Elman
 from clbench_copytask.lstm import Lstm
 from clbench_copytask.recurrent import RecurrentParams
+from clbench_vision.mlp import Mlp, MlpParams
 
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 2, 3)
 SEQUENCES = SequenceSpec(kind="sequence", input_shape=(4,), outputs_per_task=3, num_tasks=2)
@@ -64,6 +66,7 @@ CASES = {
         Lstm(RecurrentParams(hidden_size=5), SEQUENCES, LAYOUT),
         _sequence_batch(True),
     ),
+    "mlp": (Mlp(MlpParams(hidden_sizes=(5,)), PICTURES, LAYOUT), _picture_batch()),
     "linear": (toys.Linear(toys.NoParams(), PICTURES, LAYOUT), _picture_batch()),
 }
 
@@ -113,3 +116,82 @@ def test_the_outputs_at_the_end_of_a_task_are_its_own_and_have_gradients(case: s
     assert torch.equal(outputs, LAYOUT.select(net(params, batch, Context()), batch.task_id))
     assert outputs.shape[-1] == 3
     assert all(tensor.grad is not None for tensor in params.values())
+
+
+def _consolidation(case: str) -> tuple[WeightConsolidation, Batch]:
+    net, batch = CASES[case]
+    initial: Mapping[str, Tensor] = net.initial(torch.Generator().manual_seed(1))
+    params = {name: tensor.double() for name, tensor in initial.items()}
+    learner: Any = SimpleNamespace(net=net, layout=LAYOUT)
+    return WeightConsolidation(params, cast(Any, None), learner, Context()), batch
+
+
+def _squared_norm(outputs: Tensor) -> Tensor:
+    return outputs.square().sum(-1)
+
+
+@pytest.mark.parametrize("gradients_on", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_of_single_samples_are_those_of_batches_of_one(
+    case: str, gradients_on: bool
+) -> None:
+    consolidation, batch = _consolidation(case)
+    leaves = {n: t.clone().requires_grad_() for n, t in consolidation.params.items()}
+    expected = []
+    for n in range(7):
+        norm = _squared_norm(consolidation.outputs(leaves, _one(batch, n))).sum()
+        expected.append(torch.autograd.grad(norm, list(leaves.values()), materialize_grads=True))
+
+    with torch.set_grad_enabled(gradients_on):
+        found = []
+        for gradients in consolidation.sample_gradients(batch, _squared_norm):
+            assert torch.is_grad_enabled() is gradients_on
+            found.append(gradients)
+
+    assert len(found) == 7
+    for gradients, wanted in zip(found, expected, strict=True):
+        assert list(gradients) == list(leaves)
+        for gradient, one in zip(gradients.values(), wanted, strict=True):
+            assert not gradient.requires_grad
+            torch.testing.assert_close(gradient, one, rtol=1e-9, atol=1e-12)
+    assert not any(tensor.requires_grad for tensor in consolidation.params.values())
+
+
+def test_generated_parameters_get_gradients_of_their_own() -> None:
+    own, batch = _consolidation("elman")
+    embedding = torch.ones((), dtype=torch.float64, requires_grad=True)
+    generated = replace(own, params={n: embedding * t for n, t in own.params.items()})
+
+    for one, same in zip(
+        generated.sample_gradients(batch, _squared_norm),
+        own.sample_gradients(batch, _squared_norm),
+        strict=True,
+    ):
+        for name, gradient in one.items():
+            assert torch.equal(gradient, same[name])
+    assert embedding.grad is None
+
+
+def test_a_number_for_each_sample_may_use_the_mask_of_the_whole_batch() -> None:
+    consolidation, batch = _consolidation("elman, masked")
+    mask = batch.mask
+    assert mask is not None
+
+    by_step = consolidation.sample_gradients(batch, lambda y: mask * _squared_norm(y))
+    summed = consolidation.sample_gradients(batch, lambda y: (mask * _squared_norm(y)).sum(0))
+
+    for one, same in zip(by_step, summed, strict=True):
+        for name, gradient in one.items():
+            torch.testing.assert_close(gradient, same[name], rtol=1e-9, atol=1e-12)
+
+
+def test_numbers_of_another_shape_are_refused() -> None:
+    consolidation, batch = _consolidation("elman")
+
+    with pytest.raises(ClbenchError) as caught:
+        next(consolidation.sample_gradients(batch, lambda y: y.square().sum()))
+
+    assert str(caught.value) == (
+        "`of` has to give a number for each sample, of shape (7,) or (2, 7); "
+        "from outputs (2, 7, 3) it made ()"
+    )

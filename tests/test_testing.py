@@ -26,10 +26,12 @@ from clbench.protocols import (
 )
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import (
+    Consolidated,
     FamilyContract,
     LearnerContract,
     NetContract,
     RegularizerContract,
+    equal,
 )
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 
@@ -312,6 +314,20 @@ def test_an_anchor_may_be_other_parameters_than_the_last(broken: Any, expected: 
     contract = type("Contract", (_RegularizersWithAMean,), {"regularizer": staticmethod(broken)})
 
     assert broken_promises(contract) == expected
+
+
+def test_what_a_task_ends_with_can_be_worked_out_in_the_head() -> None:
+    consolidated = Consolidated({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(-1.5)})
+
+    (batch,) = consolidated.batches(3)
+    (first, *others) = consolidated.sample_gradients(batch, lambda y: y.square().sum(-1))
+
+    assert torch.equal(consolidated.outputs(consolidated.params, batch), torch.full((3, 1), 1.5))
+    expected = {"w": torch.tensor([3.0, 3.0]), "b": torch.tensor(3.0)}  # 2 (1 + 2 - 1.5)
+    assert equal(first, expected)
+    assert len(others) == 2
+    squares = {"w": torch.tensor([3.0, 3.0]), "b": torch.tensor(3.0)}  # 3 samples
+    assert equal(consolidated.squared_gradients(batch), squares)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
@@ -25,7 +25,10 @@ class Consolidation(Protocol):
         """Size of the task's training set."""
 
     def batches(self, num_samples: int) -> Iterator[Batch]:
-        """`num_samples` training samples of the ended task, from a freshly shuffled sweep."""
+        """`num_samples` training samples of the ended task in all, in batches of at most 256.
+
+        They come from a freshly shuffled sweep.
+        """
 
     def predicted(self, batch: Batch) -> Batch:
         """The batch with the targets that the learner would predict in place of the true ones."""
@@ -33,13 +36,29 @@ class Consolidation(Protocol):
     def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
         """The competing outputs at any parameters, ``(W, B, n)`` or ``(B, n)``; differentiable.
 
-        With the task's own context (masks, say), outside training.
+        With the task's own context (masks, say), outside training: without drop-out. Gradients
+        are on or off as where it is called.
         """
 
     def squared_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Per parameter, the sum over samples of the squared gradient of a sample's task loss.
 
         No penalty is in it. Each value has the shape of its parameter.
+        """
+
+    def sample_gradients(
+        self, batch: Batch, of: Callable[[Tensor], Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
+        """Sample by sample, the gradient of a number that is made of the sample's outputs.
+
+        Gradients are on in `of`, whatever they are where this is called, and what comes out is
+        detached. Each value has the shape of its parameter.
+
+        Args:
+            batch: B samples.
+            of: The competing outputs of all samples, ``(W, B, n)`` or ``(B, n)`` -> a number for
+                each sample, ``(B,)``, or for each step of each sample, ``(W, B)``, which are then
+                summed over steps. A sample's number depends on its own outputs only.
         """
 
 
