@@ -3,7 +3,8 @@
 What changed is told against the reference record of the same question and seed: a record of the
 folder of reference records, or, without one, a record of the store itself that was made with other
 versions. Where the question has no such record, the latest one of the same row of the same suite
-serves, and then the configuration is part of what changed. Only full-budget records count.
+serves, and then the configuration is part of what changed. Of the records of the store itself those
+that met the thresholds come first. Only full-budget records count.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def explain(
         Explanation(
             key,
             tuple(found),
-            tuple(_pairs(suite.name, rows[key], store, references, own=reference is None)),
+            tuple(_pairs(suite.name, rows[key], found, store, references, own=reference is None)),
             str(source.root),
         )
         for key, found in red.items()
@@ -146,14 +147,38 @@ def explain(
 
 
 def _pairs(
-    suite: str, row: Row, store: Store, references: References, *, own: bool
+    suite: str,
+    row: Row,
+    red: Sequence[Check],
+    store: Store,
+    references: References,
+    *,
+    own: bool,
 ) -> Iterator[Pair]:
-    """The cells of a row with their references; `own`: a record is not its own reference."""
+    """The cells of a row with their references.
+
+    With `own` references are other records of the store itself, first of all those that met what
+    is red now: what has changed since then is what one looks for.
+    """
+
+    def held(record: Record) -> bool:
+        values = [(check.threshold, _value(record, check.threshold.metric)) for check in red]
+        return all(value is not None and threshold.holds(value) for threshold, value in values)
+
     for config in row.cells:
         but = config.id if own else ""
-        found = references.answer(config, but=but)
-        near = found or references.of_seed(suite, row.key, config.seed, but=but)
+        wishes = (held, _anything) if own else (_anything,)
+        found = (
+            references.answer(config, but=but, suits=suits)
+            or references.of_seed(suite, row.key, config.seed, but=but, suits=suits)
+            for suits in wishes
+        )
+        near = next((record for record in found if record is not None), None)
         yield Pair(config, store.find(config), near)
+
+
+def _anything(record: Record) -> bool:
+    return True
 
 
 def distance(check: Check, observed: Aggregate) -> str:

@@ -197,12 +197,7 @@ def _check(
     observed = aggregate(values)
     status: Literal["holds", "fails", "missing"] = "missing"
     if observed is not None:
-        reaches = (
-            observed.mean >= threshold.bound
-            if threshold.relation == ">="
-            else observed.mean <= threshold.bound
-        )
-        status = "holds" if reaches else "fails"
+        status = "holds" if threshold.holds(observed.mean) else "fails"
     note = _note(records, registry)
     return Check(row.key, threshold, origin, observed, len(row.cells), status, note)
 

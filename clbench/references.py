@@ -8,7 +8,7 @@ records count, and of several the latest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from clbench.config import CellConfig
@@ -50,19 +50,31 @@ class References:
                 rows[made_for] = (*rows.get(made_for, ()), record)
         return cls(answers, rows)
 
-    def answer(self, config: CellConfig, *, but: str = "") -> Record | None:
-        """The latest record of the same question, other than the one of the id `but`."""
-        return _latest(self.answers.get(config.question, ()), but)
+    def answer(
+        self, config: CellConfig, *, but: str = "", suits: Callable[[Record], bool] = lambda _: True
+    ) -> Record | None:
+        """The latest record of the same question that suits, other than the one of the id `but`."""
+        return _latest(self.answers.get(config.question, ()), but, suits)
 
-    def of_seed(self, suite: str, row: str, seed: int, *, but: str = "") -> Record | None:
-        """The latest record of a row and seed, whatever was asked."""
-        return _latest(self.rows.get((suite, row, seed), ()), but)
+    def of_seed(
+        self,
+        suite: str,
+        row: str,
+        seed: int,
+        *,
+        but: str = "",
+        suits: Callable[[Record], bool] = lambda _: True,
+    ) -> Record | None:
+        """The latest record of a row and seed that suits, whatever was asked."""
+        return _latest(self.rows.get((suite, row, seed), ()), but, suits)
 
     def of_row(self, suite: str, row: str) -> list[Record]:
         """The latest record of each seed of a row, whatever was asked."""
         return [found[-1] for made_for, found in self.rows.items() if made_for[:2] == (suite, row)]
 
 
-def _latest(records: tuple[Record, ...], but: str) -> Record | None:
-    others = [record for record in records if record.id != but]
+def _latest(
+    records: tuple[Record, ...], but: str, suits: Callable[[Record], bool]
+) -> Record | None:
+    others = [record for record in records if record.id != but and suits(record)]
     return others[-1] if others else None

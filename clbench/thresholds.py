@@ -35,6 +35,10 @@ class Threshold:
     relation: str
     bound: float
 
+    def holds(self, value: float) -> bool:
+        """Whether a value reaches it."""
+        return value >= self.bound if self.relation == ">=" else value <= self.bound
+
 
 def read_thresholds(
     checker: Checker, node: Node | None, regime: str, scenario: Scenario | None, metric: str

@@ -123,6 +123,28 @@ def test_without_a_folder_records_of_other_versions_in_the_store_are_the_referen
     ]
 
 
+def test_a_record_that_had_met_the_threshold_is_a_better_reference_than_a_later_one(
+    suite: Suite, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results")
+    config = suite.rows[0].cells[0]
+    for month, (strength, last) in enumerate(((0.5, 91.0), (1.0, 92.0), (2.0, 70.0)), start=1):
+        pull = Choice(name="pull", version=1, params={"strength": strength})
+        tried = config.model_copy(update={"regularizers": (pull,)})
+        store.put(_good(tried, last, started=f"2026-0{month}-01T00:00:00+00:00"))
+    older = config.model_copy(update={"plugins": {"toys": "0.0"}})
+    store.put(_good(older, 75.0, started="2026-04-01T00:00:00+00:00"))
+    store.put(_good(config, 80.0, started="2026-05-01T00:00:00+00:00"))
+
+    told = _told(suite, store)
+
+    assert told[4:7] == [
+        "    reference: mean 92, n = 1",
+        f"  since the reference ({tmp_path / 'results'}; the same row, asked differently; seed 1):",
+        "    regularizers.pull: in use -> nothing",
+    ]
+
+
 def test_a_row_that_is_asked_differently_is_compared_with_its_latest_record(
     suite: Suite, tmp_path: Path
 ) -> None:
