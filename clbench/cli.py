@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from clbench import cli_analysis, cli_plugins, completion
 from clbench.errors import ClbenchError
@@ -359,10 +360,13 @@ def list_(
 def show(
     what: Annotated[
         str,
-        typer.Argument(help="A registered name, or a suite file.", autocompletion=completion.names),
+        typer.Argument(
+            help="A registered name, a kind such as regularizer, or a suite file.",
+            autocompletion=completion.names,
+        ),
     ],
 ) -> None:
-    """Show the matrix of a suite, or the parameters of something registered."""
+    """Show the matrix of a suite, the parameters of a name, or what a kind of plugin must have."""
     from clbench import listing, session
 
     registry = _registry()
@@ -372,7 +376,8 @@ def show(
         plan = _plan(suite, None, None, "1", Path("results"))
         out.print(session.describe(plan))
     else:
-        out.print(listing.describe(registry, what))
+        shown = listing.describe(registry, what)
+        out.print(shown, soft_wrap=isinstance(shown, Text))  # code stays as it is
 
 
 def _plan(

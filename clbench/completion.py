@@ -29,9 +29,10 @@ def kinds(incomplete: str) -> list[str]:
 
 
 def names(incomplete: str) -> list[str]:
-    """Everything registered, for `clbench show`."""
+    """Everything registered, and the kinds, for `clbench show`."""
     registry = Registry.discover()
-    return _fitting(incomplete, sorted({name for kind in KINDS for name in registry.table(kind)}))
+    registered = {name for kind in KINDS for name in registry.table(kind)}
+    return _fitting(incomplete, sorted({*KINDS, *registered}))
 
 
 def executors(incomplete: str) -> list[str]:

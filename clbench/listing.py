@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, get_args
 
 from rich.console import Group, RenderableType
@@ -82,17 +85,42 @@ def data_status(registry: Registry, width: int) -> RenderableType:
 
 
 def describe(registry: Registry, name: str) -> RenderableType:
-    """Everything registered under a name, with its parameters.
+    """Everything registered under a name, with its parameters; of a kind, what it must have.
 
     Raises:
         UnknownNameError: Nothing is.
         PluginError: It cannot be imported.
     """
     found = [table[name] for kind in KINDS if name in (table := registry.table(kind))]
+    if not found and name in _PROTOCOLS:
+        return Text("\n\n".join(_code(target) for target in _PROTOCOLS[name]))
     if not found:
         known = sorted({key for kind in KINDS for key in registry.table(kind)})
         raise UnknownNameError("name", name, known)
     return Group(*(_described(one) for one in found))
+
+
+_PROTOCOLS: Mapping[str, tuple[str, ...]] = {
+    "task": tuple(
+        f"clbench.protocols:{part}" for part in ("TaskFamily", "Task", "BatchStream", "Objective")
+    ),
+    "model": ("clbench.protocols:MainNet",),
+    "learner": ("clbench.protocols:Learner", "clbench.protocols:LearnerContext"),
+    "regularizer": tuple(
+        f"clbench.protocols:{part}"
+        for part in ("Regularizer", "WatchesTaskGradient", "WatchesStep", "Consolidation")
+    ),
+    "executor": ("clbench.executor:Executor", "clbench.executor:Listener"),
+    "tracker": ("clbench.tracking:Tracker",),
+    "dataset": ("clbench.data:Dataset",),
+}
+"""Kind -> what its classes follow, and what they are given."""
+
+
+def _code(target: str) -> str:
+    """Signatures and docstrings, as they stand in the code."""
+    module, name = target.split(":")
+    return inspect.getsource(getattr(import_module(module), name))
 
 
 def _described(found: Registered) -> RenderableType:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from command import CLBENCH, TINY, clbench
 
+from clbench import listing
+from clbench.registry import KINDS, Kind, Registry
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -42,6 +45,37 @@ def test_names_and_suites_can_be_shown(tiny: Path) -> None:
     assert "`" not in variant.stdout
     assert "suite 'tiny': 4 cells, 4 to run, 80 training steps in all\n" in suite.stdout
     assert "0 training steps in all, without those at '?'" in " ".join(toy.stdout.split())
+
+
+def test_a_kind_is_shown_as_what_its_plugins_must_have(tmp_path: Path) -> None:
+    shown = clbench("show", "regularizer", cwd=tmp_path, COLUMNS="40")
+
+    lines = shown.stdout.splitlines()
+    assert lines[:2] == [
+        "class Regularizer(Protocol):",
+        '    """A penalty that keeps parameters near values that served earlier tasks.',
+    ]
+    assert "    def consolidate(self, consolidation: Consolidation) -> None:" in lines
+    assert "class Consolidation(Protocol):" in lines
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("task", "class TaskFamily(Protocol):"),
+        ("model", "class MainNet(Protocol):"),
+        ("learner", "class Learner(Protocol):"),
+        ("regularizer", "class Regularizer(Protocol):"),
+        ("executor", "class Executor(Protocol):"),
+        ("tracker", "class Tracker(Protocol):"),
+        ("dataset", "class Dataset(Protocol):"),
+    ],
+)
+def test_every_kind_has_a_protocol_to_show(kind: Kind, first: str) -> None:
+    shown = listing.describe(Registry.discover(), kind)
+
+    assert kind in KINDS
+    assert str(shown).splitlines()[0] == first
 
 
 def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> None:
