@@ -58,11 +58,14 @@ def _fits(output: str, shown: list[str]) -> bool:
 
 
 def _apply(diff: str, folder: Path) -> None:
-    """Replace lines of a file by others; the first line of the diff names it."""
+    """Replace lines of a file by others; the first line of the diff names it.
+
+    Lines between those that change are the same in both.
+    """
     head, *lines = diff.splitlines()
     path = folder / head.removeprefix("--- ")
     old, new = (
-        "".join(f"{line[1:]}\n" for line in lines if line[0] == sign) for sign in ("-", "+")
+        "".join(f"{line[1:]}\n" for line in lines if line[0] in (sign, " ")) for sign in "-+"
     )
     text = path.read_text()
     assert text.count(old) == 1, f"{path} does not have\n{old}"
@@ -98,11 +101,16 @@ def test_the_regularizer_on_its_page_keeps_its_contract_and_runs(tmp_path: Path)
     for language, content in _blocks(PAGE):
         head, _, text = content.partition("\n")
         if head.startswith("# "):
-            name, *from_methods = head.removeprefix("# ").split(", ")
-            file = project / name
-            kept = file.read_text().partition("methods:")[0] if from_methods else ""
-            assert file.exists(), f"a new project has no {language} file {name}"
-            file.write_text(kept + text)
+            file = project / head.removeprefix("# ")
+            assert file.exists(), f"a new project has no {language} file {file}"
+            file.write_text(text)
+    suite = project / "suites" / "ema-anchor.yaml"
+    row, threshold = [text for language, text in _blocks(PAGE) if language == "yaml"]
+    name = row.splitlines()[0]
+    text, replaced = re.subn(rf"^{name}\n(?: {{4}}.*\n)+", row, suite.read_text(), flags=re.M)
+    text, filled = re.subn(r"^ +# expect: .*\n", threshold, text, flags=re.M)
+    assert (replaced, filled) == (1, 1)
+    suite.write_text(text)
     info = project / "clbench_ema_anchor-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -127,7 +135,7 @@ def test_the_regularizer_on_its_page_keeps_its_contract_and_runs(tmp_path: Path)
 
     assert "5 passed" in tested.stdout, tested.stdout
     assert run.returncode == 0, run.stdout
-    assert "permuted/ema-anchor-0.1 seed 0: ok in" in run.stdout
+    assert "permuted/ema-anchor-weak seed 0: ok in" in run.stdout
 
 
 SIGNATURES = [
