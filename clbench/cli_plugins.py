@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -69,5 +70,7 @@ def new_plugin(
 
     project = scaffold.new_project(name, kind, into, registry())
     typer.echo(f"wrote {project}; next:")
-    typer.echo(f"  pip install --editable '{project}[dev]'")
-    typer.echo(f"  clbench run {project / 'suites' / name}.yaml{scaffold.run_options(name, kind)}")
+    typer.echo(f"  cd {shlex.quote(str(project))}")
+    typer.echo("  pip install --editable '.[dev]'")
+    typer.echo("  pytest")
+    typer.echo(f"  clbench run suites/{name}.yaml{scaffold.run_options(name, kind)}")

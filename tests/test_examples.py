@@ -57,7 +57,7 @@ def test_a_new_project_installs_runs_holds_and_passes_its_tests(
     jobs = "" if kind == "executor" else " --jobs 1"
 
     written = _do(environment, tmp_path, f"clbench plugin new {name} --kind {kind}")
-    _do(environment, tmp_path, f"pip install --editable 'clbench-{name}[dev]'")
+    _do(environment, project, "pip install --editable '.[dev]'")
     listed = _do(environment, project, f"clbench list {kind}s")
     _do(environment, project, f"clbench run {suite}{options} --seeds 0{jobs}")
     _do(environment, project, f"clbench check {suite}")
@@ -65,7 +65,9 @@ def test_a_new_project_installs_runs_holds_and_passes_its_tests(
 
     assert written == (
         f"wrote clbench-{name}; next:\n"
-        f"  pip install --editable 'clbench-{name}[dev]'\n"
-        f"  clbench run clbench-{name}/suites/{name}.yaml{options}\n"
+        f"  cd clbench-{name}\n"
+        "  pip install --editable '.[dev]'\n"
+        "  pytest\n"
+        f"  clbench run {suite}{options}\n"
     )
     assert f"[clbench-{name} 0.1.0]" in listed
