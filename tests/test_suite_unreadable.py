@@ -14,6 +14,14 @@ from clbench.errors import SuiteError
 from clbench.suite import load
 
 
+def _told(path: Path, content: bytes) -> str:
+    """What is said of a file with this content, without its name."""
+    path.write_bytes(content)
+    with pytest.raises(SuiteError) as caught:
+        load(path, toys.registry())
+    return str(caught.value).removeprefix(f"{path} ")
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -32,13 +40,7 @@ from clbench.suite import load
 def test_a_file_that_is_no_yaml_mapping_is_told(
     content: bytes, expected: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(content)
-
-    with pytest.raises(SuiteError) as caught:
-        load(path, toys.registry())
-
-    assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
+    assert _told(tmp_path / "bad.yaml", content) == f"has 1 mistake:\n  {expected}"
 
 
 @pytest.mark.parametrize(
@@ -68,13 +70,9 @@ def test_a_file_that_is_no_yaml_mapping_is_told(
 def test_a_mistake_in_yaml_is_told_in_plain_words_where_it_is(
     text: str, expected: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text(text)
+    told = _told(tmp_path / "bad.yaml", text.encode())
 
-    with pytest.raises(SuiteError) as caught:
-        load(path, toys.registry())
-
-    assert str(caught.value) == f"{path} has 1 mistake:\n  {expected}"
+    assert told == f"has 1 mistake:\n  {expected}"
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_told(tmp_path: Path) -> None:
