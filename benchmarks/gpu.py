@@ -5,8 +5,9 @@
 
 The cells are those of the row ``permuted/hnet`` of ``suites/copy_task.yaml``: a hypernetwork for
 the Elman net, five tasks, each keeping those before it. Both ways get their batches from the same
-streams, on the device. Some steps of each task are timed after as many to get warm, and from their
-times that of all steps of a cell follows; data and tests are left out.
+streams, on the device; steps in lockstep are recorded as CUDA graphs, as in a run. Some steps of
+each task are timed after as many to get warm, and from their times that of all steps of a cell
+follows; data and tests are left out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from clbench import provenance
 from clbench.cell_run import CellRun
+from clbench.graphs import alike
 from clbench.protocols import Batch
 from clbench.registry import Registry
 from clbench.suite import load
@@ -54,7 +56,7 @@ def in_lockstep(runs: list[CellRun], task_id: int) -> Callable[[], object]:
     for learner in learners:
         learner.begin_task(task_id)
     streams = [run.stream(task_id, "order") for run in runs]
-    program = ChunkedHypernetwork.in_lockstep(learners)
+    program = alike(ChunkedHypernetwork.in_lockstep(learners))
     size = runs[0].config.training.batch_size
     return lambda: program.observe([stream.next(size) for stream in streams])
 

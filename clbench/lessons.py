@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from clbench.cell_run import CellRun
 from clbench.curves import CurveKeeper, DivergedError
+from clbench.graphs import AlikeSteps, alike
 from clbench.observing import StreamKeeper, StreamKeepers
-from clbench.protocols import Batch, BatchStream, Learner, LockstepLearner, Observation
+from clbench.protocols import Batch, BatchStream, Learner, Observation
 from clbench.scenario import Scenario
 
 REPORT_SECONDS = 0.25
@@ -129,9 +130,10 @@ def _together(lessons: Sequence[Lesson]) -> tuple[Observe, Keep | None]:
     """What takes a step of all lessons, and what keeps more of it than the curves."""
     learner, keeper = lessons[0].learner, lessons[0].keeper
     if len(lessons) == 1:
+        steps = AlikeSteps(learner)
         keep = None if keeper is None else lambda seen, batches: keeper.add(seen[0], batches[0])
-        return lambda batches: (learner.observe(batches[0]),), keep
+        return lambda batches: (steps.observe(batches[0]),), keep
     learners = type(learner).in_lockstep([lesson.learner for lesson in lessons])  # type: ignore[attr-defined]
-    program: LockstepLearner = learners
+    program = alike(learners)
     keepers = [lesson.keeper for lesson in lessons if lesson.keeper is not None]
     return program.observe, StreamKeepers(keepers, program).add if keepers else None

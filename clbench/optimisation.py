@@ -116,7 +116,6 @@ class Optimiser:
         self._flat = torch.nn.Parameter(parameters.values)
         self._flat.grad = parameters.gradients
         self._inner = self._fresh([self._flat])
-        self._steps = 0  # those that the moments know of; read from them they would be waited for
 
     def _fresh(self, flat: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         training, kind = self._training, self._training.optimizer
@@ -128,6 +127,7 @@ class Optimiser:
                 eps=kind.eps,
                 weight_decay=training.weight_decay,
                 fused=True,
+                capturable=flat[0].is_cuda,  # by a CUDA graph
             )
         assert isinstance(kind, Sgd)
         return torch.optim.SGD(
@@ -142,12 +142,10 @@ class Optimiser:
     def reset(self) -> None:
         """Forget all moments, as at the start of a task."""
         self._inner = self._fresh([self._flat])
-        self._steps = 0
 
     def step(self) -> None:
         """Move the parameters along their gradients."""
         self._inner.step()
-        self._steps += 1
 
     def look_ahead(self, gradient: Tensor) -> Tensor:
         """The step `step` would take on `gradient`; nothing is changed.
@@ -170,7 +168,7 @@ class Optimiser:
         moments: Mapping[str, Tensor] = self._inner.state.get(self._flat, {})
         if isinstance(kind, Adam):
             beta1, beta2 = kind.betas
-            k = 1 + self._steps
+            k = 1 + moments["step"].double() if moments else 1  # on the device: nobody waits for it
             m = gradient.mul(1 - beta1)
             v = gradient.square().mul_(1 - beta2)
             if moments:
@@ -197,7 +195,6 @@ class Optimiser:
             self._inner.state[self._flat] = {
                 name: value.to(device, copy=True) for name, value in state.items()
             }
-            self._steps = int(state.get("step", 0))
 
 
 class StackedOptimiser(Optimiser):
@@ -220,8 +217,6 @@ class StackedOptimiser(Optimiser):
     def step(self) -> None:
         """Move the parameters of all replicas along their gradients."""
         self._inner.step()
-        for replica in self._replicas:
-            replica._steps += 1
 
     def look_ahead(self, gradient: Tensor) -> Tensor:
         """The step that each replica would take on its row of `gradient`, ``(R, P)`` both."""

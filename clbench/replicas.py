@@ -45,14 +45,16 @@ class Program:
 
     Attributes:
         learner: All replicas as one.
+        steps: Takes its steps in another way, such as played back (`clbench.graphs`); None: none.
     """
 
     learner: Learns
+    steps: Learns | None = None
 
     def observe(self, batches: Sequence[Batch]) -> Sequence[Observation]:
         """One step of each replica on a batch of its own."""
         batch = stacked(batches)
-        seen = self.learner.observe(batch)
+        seen = (self.steps or self.learner).observe(batch)
         return observations(seen.loss, seen.outputs, batch, batches)
 
 

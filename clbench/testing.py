@@ -25,6 +25,7 @@ from torch import Tensor
 
 from clbench.cell_run import CellRun
 from clbench.executor_contract import ExecutorContract
+from clbench.graphs import FIRST_STEPS, AlikeSteps, obstacle
 from clbench.matrix import expand
 from clbench.protocols import (
     Batch,
@@ -39,6 +40,7 @@ from clbench.regularizer_contract import Consolidated, RegularizerContract
 from clbench.scenario import Scenario
 from clbench.states import equal, snapshot
 from clbench.suite import load
+from clbench.tape import Tape
 from clbench.tracker_contract import TrackerContract
 
 __all__ = [
@@ -284,6 +286,18 @@ class LearnerContract:
                 learner.observe(batch)
 
         assert equal(saved.state(), restored.state()), "the restored learner went another way"
+
+    def test_steps_that_are_said_to_be_alike_can_be_played_back(self) -> None:
+        alone, recorded = self.build(), self.build()
+        if obstacle(recorded) is not None:
+            return  # nothing is promised
+        steps = AlikeSteps(recorded, lambda device: Tape())
+        for learner, observe in ((alone, alone.observe), (recorded, steps.observe)):
+            learner.begin_task(0)
+            for batch in self.batches(0, FIRST_STEPS + 4):
+                observe(batch)
+
+        assert equal(alone.state(), recorded.state()), "steps are said to be alike and are not"
 
 
 class _Data:

@@ -33,3 +33,15 @@ class OneDevice(TorchDispatchMode):
         if len(devices) > 1 and func is not torch.ops.aten.copy_.default:
             raise AssertionError(f"{func} on {' and '.join(sorted(devices))}")
         return func(*args, **(kwargs or {}))
+
+
+class NothingMoves(TorchDispatchMode):
+    """Refuses copies of tensors, and of single numbers, from one device to another."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        if func in (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default):
+            source = args[1] if func is torch.ops.aten.copy_.default else args[0]
+            if source.device != outputs.device:
+                raise AssertionError(f"{func} from {source.device} to {outputs.device}")
+        return outputs

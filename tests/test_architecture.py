@@ -19,7 +19,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"thresholds", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
-    | {"curves", "replicas", "moving"},
+    | {"curves", "replicas", "moving", "graphs"},
     {"observing"},
     {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}
     | {"groups", "staleness"},
@@ -31,6 +31,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
         "states",
         "tracker_contract",
         "testing",
+        "tape",
         "local",
         "worker",
         "local_pool",

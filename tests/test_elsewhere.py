@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from elsewhere import ELSEWHERE, OneDevice
+from elsewhere import ELSEWHERE, NothingMoves, OneDevice
 from torch import Tensor
 
 from clbench.cell_run import CellRun
 from clbench.checkpoints import Checkpoints
 from clbench.curves import CurveKeeper
+from clbench.graphs import obstacle
 from clbench.groups import form
 from clbench.matrix import Cell
 from clbench.protocols import CPU, Batch, BatchStream, Learner, Observation
@@ -186,6 +187,39 @@ def test_what_was_learnt_on_the_cpu_goes_on_on_another_device(row: str) -> None:
         restored.restore(saved.state())
 
         _learn([there], [restored], 1)
+
+
+def _steps_that_can_be_recorded(row: str) -> None:
+    """Steps on two tasks of a cell alone, and of two in lockstep where that is possible."""
+    for cells in (ROWS[row][:1], ROWS[row]) if row in TOGETHER else (ROWS[row][:1],):
+        runs = _runs(cells)
+        learners = [run.learner() for run in runs]
+        for task_id in range(2):
+            for learner in learners:
+                learner.begin_task(task_id)
+            streams = [_stream(run, task_id) for run in runs]
+            observe = _observe(learners)
+            assert obstacle(learners[0]) is None
+            for _ in range(STEPS):
+                batches = [stream.next(5) for stream in streams]
+                with NothingMoves():
+                    observe(batches)
+            if task_id == 0:
+                for run, learner in zip(runs, learners, strict=True):
+                    run.consolidate(learner, 0)
+
+
+ALIKE = [
+    name
+    for name in ROWS
+    if name.startswith("copy_task") and name.split("/")[1] not in ("replay", "coresets")
+]
+"""Rows whose steps are recorded on a GPU (`test_graphs`)."""
+
+
+@pytest.mark.parametrize("row", ALIKE)
+def test_steps_that_are_recorded_get_nothing_from_the_cpu(row: str) -> None:
+    _steps_that_can_be_recorded(row)
 
 
 def test_nothing_but_rehearsed_sequences_is_looked_at() -> None:

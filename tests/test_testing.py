@@ -89,6 +89,27 @@ class _IsAttached(FineTuning):
         return replace(observation, loss=observation.loss.clone().requires_grad_())
 
 
+class _SlowsDown(FineTuning):
+    def __init__(self, params: FineTuningParams, context: Any) -> None:
+        super().__init__(params, context)
+        self.steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+        self.parameters.gradients.div_(self.steps)
+        super().step()
+
+    def graph_obstacle(self) -> str | None:
+        return None
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.steps = state["steps"]
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
@@ -99,6 +120,7 @@ class _IsAttached(FineTuning):
         (_TellsTheOutputsAfterTheStep, ["the outputs are not those before the step"]),
         (_LearnsNothing, ["nothing was learnt"]),
         (_IsAttached, ["the loss is not detached"]),
+        (_SlowsDown, ["steps are said to be alike and are not"]),
     ],
 )
 def test_a_learner_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:

@@ -21,6 +21,7 @@ and, for task-free streams of single samples, like this::
 
 from __future__ import annotations
 
+from clbench.protocols.graphs import RunsAsGraph
 from clbench.protocols.learners import (
     HasArtefacts,
     HasWeights,
@@ -97,6 +98,7 @@ __all__ = [
     "Observation",
     "Query",
     "Regularizer",
+    "RunsAsGraph",
     "RunsInLockstep",
     "SequenceSpec",
     "State",

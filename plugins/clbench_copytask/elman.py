@@ -82,6 +82,10 @@ class Elman(RecurrentNet):
         )
         return outputs
 
+    def graph_obstacle(self) -> str | None:
+        """None (`clbench.protocols.RunsAsGraph`)."""
+        return None
+
     @classmethod
     def in_lockstep(cls, replicas: Sequence[Elman]) -> Elman:
         """Any of them (`clbench.protocols.RunsInLockstep`)."""

@@ -59,6 +59,10 @@ class Lstm(RecurrentNet):
             states.append(h)
         return _of_all_steps(torch.stack(states[window], -3), params["W_out"], params["b_out"])
 
+    def graph_obstacle(self) -> str | None:
+        """None (`clbench.protocols.RunsAsGraph`)."""
+        return None
+
     @classmethod
     def in_lockstep(cls, replicas: Sequence[Lstm]) -> Lstm:
         """Any of them (`clbench.protocols.RunsInLockstep`)."""

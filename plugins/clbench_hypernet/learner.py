@@ -34,6 +34,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
+from clbench import graphs
 from clbench.errors import UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
@@ -128,9 +129,8 @@ class ChunkedHypernetwork:
         """Masks times ``2 beta / |J|``."""
         if self._targets is None:
             return
-        count, wanted = self._num_targets, self._params.regularized_tasks
-        J = count if wanted == "all" else min(wanted, count)
-        self._factors = self._masks[:count] * (2 * self._params.beta / J)
+        factor = 2 * self._params.beta / self._num_wanted
+        self._factors = self._masks[: self._num_targets] * factor
 
     def observe(self, batch: Batch) -> Observation:
         """One training step."""
@@ -154,8 +154,8 @@ class ChunkedHypernetwork:
 
     def _subset(self) -> Tensor:
         """The earlier tasks J of this step's output penalty, ``(|J|,)``, maybe none."""
-        count, wanted = self._num_targets, self._params.regularized_tasks
-        if wanted == "all" or wanted >= count:
+        count, wanted = self._num_targets, self._num_wanted
+        if wanted == count:
             every = torch.arange(count, device=self._pull.device)
             return every.expand(*self._pull.shape[:-2], count)
         subset = drawn(self._subsets, lambda g: torch.randperm(count, generator=g)[:wanted])
@@ -165,6 +165,12 @@ class ChunkedHypernetwork:
     def _num_targets(self) -> int:
         """Earlier tasks whose weights are kept."""
         return 0 if self._targets is None else self._targets.shape[-2]
+
+    @property
+    def _num_wanted(self) -> int:
+        """How many of them a step regularizes, |J|."""
+        count, wanted = self._num_targets, self._params.regularized_tasks
+        return count if wanted == "all" else min(wanted, count)
 
     def _chunks(self, subset: Tensor) -> Tensor:
         """Differentiable chunks of weights of the current task first, then of earlier ones."""
@@ -255,6 +261,12 @@ class ChunkedHypernetwork:
     def _weights(self, task_id: int) -> dict[str, Tensor]:
         """The weights of a task as they are now, by the main net's names."""
         return self._named(self._generate(range(task_id, task_id + 1))[0])
+
+    def graph_obstacle(self) -> str | None:
+        """Tasks drawn at each step, or that of a part (`clbench.protocols.RunsAsGraph`)."""
+        if self._num_wanted < self._num_targets:
+            return "regularized_tasks"
+        return graphs.obstacle(self._net, *self._context.regularizers)
 
     @classmethod
     def lockstep_obstacle(cls, params: ChunkedHypernetworkParams) -> str | None:

@@ -67,6 +67,10 @@ class RandomMasks(FineTuning):
         super().join(replicas)
         self._masks = joint_tensors([replica._masks for replica in replicas])
 
+    def graph_obstacle(self) -> str | None:
+        """As of the plain learner: masks are fixed (`clbench.protocols.RunsAsGraph`)."""
+        return super().graph_obstacle()
+
 
 def _of_task(masks: Tensor, task_id: int | Tensor) -> Tensor:
     """Of ``(K, H)`` the mask of a task, ``(H,)``, or of each sample's task, ``(B, H)``.

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
+from clbench import graphs
 from clbench.params import Params
 from clbench.protocols import (
     Batch,
@@ -104,6 +105,10 @@ class FineTuning(WeightLearner):
         """The regularizers of all replicas are put together."""
         super().join(replicas)
         self._take_on(self.context.regularizers)
+
+    def graph_obstacle(self) -> str | None:
+        """That of the net or of a regularizer (`clbench.protocols.RunsAsGraph`)."""
+        return graphs.obstacle(self.net, *self._regularizers)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Regularizers consolidate."""

@@ -97,6 +97,10 @@ class OnlineEwc:
         self._fisher = squares
         self._anchor = {name: tensor.clone() for name, tensor in consolidation.params.items()}
 
+    def graph_obstacle(self) -> str | None:
+        """None (`clbench.protocols.RunsAsGraph`)."""
+        return None
+
     @classmethod
     def lockstep_obstacle(cls, params: OnlineEwcParams) -> str | None:
         """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""

@@ -64,6 +64,10 @@ class Orthogonal:
     def consolidate(self, consolidation: Consolidation) -> None:
         """Nothing to consolidate."""
 
+    def graph_obstacle(self) -> str | None:
+        """None (`clbench.protocols.RunsAsGraph`)."""
+        return None
+
     @classmethod
     def lockstep_obstacle(cls, params: OrthogonalParams) -> str | None:
         """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""

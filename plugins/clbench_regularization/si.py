@@ -110,6 +110,10 @@ class SynapticIntelligence:
             self._anchor[name] = tensor.clone()
         self._has_consolidated = True
 
+    def graph_obstacle(self) -> str | None:
+        """None (`clbench.protocols.RunsAsGraph`)."""
+        return None
+
     @classmethod
     def lockstep_obstacle(cls, params: SynapticIntelligenceParams) -> str | None:
         """None but in subclasses (`clbench.protocols.RunsInLockstep`)."""
