@@ -26,7 +26,6 @@ from clbench.protocols import CPU, Batch, BatchStream, Learner, Observation
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench_copytask.recurrent import RecurrentNet
-from clbench_copytask.scoring import Bitwise
 from clbench_regularization.fine_tuning import FineTuning
 from clbench_vision.datasets import Split
 
@@ -89,20 +88,6 @@ def _optimisers_that_are_not_fused(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.optim, name, unfused(getattr(torch.optim, name)))
 
 
-@pytest.fixture
-def window_of_replay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is scored of rehearsed sequences, without a look at them.
-
-    The one thing that a training step has to read from the device: see
-    `test_nothing_but_rehearsed_sequences_is_looked_at`.
-    """
-
-    def second_half(self: Bitwise, inputs: Tensor) -> tuple[slice, None]:
-        return slice(len(inputs) // 2, len(inputs)), None
-
-    monkeypatch.setattr(Bitwise, "replay_window", second_half)
-
-
 def _silent(progress: Any) -> None:
     pass
 
@@ -159,21 +144,18 @@ def _learn_and_predict(runs: Sequence[CellRun]) -> None:
                 assert learner.predict(query).device == run.device
 
 
-@pytest.mark.usefixtures("window_of_replay")
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_learns_on_another_device(row: str) -> None:
     with OneDevice():
         _learn_and_predict(_runs(ROWS[row][:1]))
 
 
-@pytest.mark.usefixtures("window_of_replay")
 @pytest.mark.parametrize("row", TOGETHER)
 def test_two_seeds_learn_in_lockstep_on_another_device(row: str) -> None:
     with OneDevice():
         _learn_and_predict(_runs(ROWS[row]))
 
 
-@pytest.mark.usefixtures("window_of_replay")
 @pytest.mark.parametrize("row", UNLIKE)
 def test_what_was_learnt_on_the_cpu_goes_on_on_another_device(row: str) -> None:
     (here,), (there,) = _runs(ROWS[row][:1], CPU), _runs(ROWS[row][:1])
@@ -220,19 +202,6 @@ ALIKE = [
 @pytest.mark.parametrize("row", ALIKE)
 def test_steps_that_are_recorded_get_nothing_from_the_cpu(row: str) -> None:
     _steps_that_can_be_recorded(row)
-
-
-def test_nothing_but_rehearsed_sequences_is_looked_at() -> None:
-    looked_at = []
-
-    for row, cells in ROWS.items():
-        if row.startswith("copy_task permuted"):
-            try:
-                _learn_and_predict(_runs(cells[:1]))
-            except NotImplementedError:  # raised by tensors without data
-                looked_at.append(cells[0].config.learner.name)
-
-    assert set(looked_at) == {"coresets", "generative-replay"}
 
 
 def _puts_a_tensor_on_the_cpu(self: Any, query: Any) -> Tensor:

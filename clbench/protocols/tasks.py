@@ -172,7 +172,7 @@ class Distillable(Protocol):
         """What is scored of inputs ``(S, B, F)`` that come without targets.
 
         Returns:
-            The smallest window that covers all scored steps, and a mask ``(W, B)`` of the scored
+            A window that covers all scored steps, and a mask ``(W, B)`` of the scored
             ones (None: all are); None and None where samples have no time.
         """
 

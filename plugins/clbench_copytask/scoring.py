@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clbench.metrics import ACCURACY, Metric
-from clbench.protocols import Batch, Tally
+from clbench.protocols import CPU, Batch, Tally
 
 
 class Bitwise:
@@ -31,17 +31,20 @@ class Bitwise:
         """The steps after the stop flag, as many as before it, as far as the sequence goes.
 
         The stop flag of a sample stands at the step q at which the last channel is greatest; its
-        window is ``[q + 1, 2 q + 1)``. How long the window is has to be read from the device, once.
+        window is ``[q + 1, 2 q + 1)``. The window that covers those of all samples has to be read,
+        so on a device that would be waited for it is the whole sequence.
         """
         S = inputs.shape[0]
         stop = inputs[:, :, -1].argmax(0)  # (B,)
         begin, end = stop + 1, (2 * stop + 1).clamp(max=S)
-        extremes = torch.stack([*begin.aminmax(), *end.aminmax()])
-        first, latest_begin, earliest_end, last = extremes.tolist()
-        first = min(first, S - 1)
-        window = slice(first, max(last, first + 1))
-        if latest_begin <= window.start and window.stop <= earliest_end:
-            return window, None
+        window = slice(0, S)
+        if inputs.device == CPU:
+            extremes = torch.stack([*begin.aminmax(), *end.aminmax()])
+            first, latest_begin, earliest_end, last = extremes.tolist()
+            first = min(first, S - 1)
+            window = slice(first, max(last, first + 1))
+            if latest_begin <= window.start and window.stop <= earliest_end:
+                return window, None
         steps = torch.arange(window.start, window.stop, device=inputs.device).unsqueeze(1)
         scored = (steps >= begin) & (steps < end)  # (W, B)
         return window, scored.to(inputs.dtype)

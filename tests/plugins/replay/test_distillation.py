@@ -8,6 +8,7 @@ import toys
 
 from clbench.errors import UnavailableError
 from clbench.protocols import Query
+from clbench_copytask import scoring
 from clbench_copytask.scoring import Bitwise
 from clbench_replay.distillation import Lesson, distillation, require_distillable, share_out
 
@@ -91,6 +92,22 @@ def test_a_window_is_never_empty_even_where_nothing_is_scored(stop: int) -> None
     assert 0 <= window.start < window.stop <= 11
     assert mask is not None
     assert mask.sum() == 0
+
+
+def test_where_a_window_would_be_waited_for_it_is_all_steps_with_the_same_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = _with_stops(2, 5, 9, 0)
+    outputs, taught = torch.randn(2, 11, 4, 3, generator=torch.Generator().manual_seed(0))
+    window, mask = Bitwise().replay_window(inputs)
+    expected = Bitwise().distillation_losses(outputs[window], taught[window], 2.0, mask)
+    monkeypatch.setattr(scoring, "CPU", torch.device("meta"))
+
+    everything, scored = Bitwise().replay_window(inputs)
+
+    assert everything == slice(0, 11)
+    found = Bitwise().distillation_losses(outputs, taught, 2.0, scored)
+    torch.testing.assert_close(found, expected)
 
 
 def test_an_objective_without_distillation_is_refused() -> None:
