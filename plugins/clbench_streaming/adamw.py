@@ -55,11 +55,11 @@ class StreamAdamW(StreamLearner[StreamAdamWParams]):
 
     def __init__(self, params: StreamAdamWParams, context: LearnerContext) -> None:
         super().__init__(params, context)
-        self._m, self._v = self.new_trace("m"), self.new_trace("v")
         self.bind()
 
     def bind(self) -> None:
-        """Take hold of the scratch."""
+        """Take hold of the moments and the scratch."""
+        self._m, self._v = self.trace("m"), self.trace("v")
         self._denominator = self.scratch("denominator")
 
     def step(self, t: int) -> None:

@@ -12,6 +12,7 @@ a GPU the bits are sent there, and the numbers chosen there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -31,17 +32,19 @@ class Noise:
     def __init__(self, generator: torch.Generator) -> None:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         self._bits = np.random.SFC64(seed)
-        self._index = torch.empty(0, dtype=torch.int32)
-        self._means = torch.empty(0)
+        self._index, self._means = torch.empty(0, dtype=torch.int32), torch.empty(0)
 
     def fill(self, out: Tensor) -> Tensor:
         """Fill a flat tensor with fresh numbers, and return it."""
-        words = self._bits.random_raw((out.numel() + 3) // 4)  # of 64 bits
-        drawn = torch.from_numpy(words.view(np.uint16)[: len(out)])
-        if not len(self._means):
+        size = out.numel()
+        if not self._means.numel():
             self._means = slice_means(out.dtype).to(out.device)
             self._index = self._index.to(out.device)
-        self._index.resize_(out.shape).copy_(drawn, non_blocking=True)
+        if self._index.numel() != size:
+            self._index.resize_(size)  # others may share it
+        words = self._bits.random_raw((size + 3) // 4)  # of 64 bits
+        drawn = torch.from_numpy(words.view(np.uint16)[:size])
+        self._index.copy_(drawn, non_blocking=True)
         return torch.index_select(self._means, 0, self._index, out=out)
 
     def share_scratch(self, other: Noise) -> None:
@@ -58,6 +61,25 @@ class Noise:
         self._bits.state = self._bits.state | {
             "state": {"state": state.numpy().view(np.uint64).copy()}
         }
+
+
+class NoiseRows:
+    """Sources of R replicas in lockstep.
+
+    Args:
+        sources: Of each replica.
+    """
+
+    def __init__(self, sources: Sequence[Noise]) -> None:
+        for source in sources:
+            source.share_scratch(sources[0])
+        self._sources = sources
+
+    def fill(self, out: Tensor) -> Tensor:
+        """Fill each row of ``(R, P)`` with fresh numbers of its source, and return all."""
+        for source, row in zip(self._sources, out.unbind(), strict=True):
+            source.fill(row)
+        return out
 
 
 @cache

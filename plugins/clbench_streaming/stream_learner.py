@@ -3,7 +3,7 @@
 At step t, counted from 1, a learner takes the gradient g of the mean loss of the batch at the
 weights p, and a rule turns p and g into the next p. Nothing else happens: no replay, no penalties,
 nothing at the boundaries of tasks. Rules work on flat buffers of all P weights, in place, and
-never read a number back from the device.
+never read a number back from the device. In lockstep the buffers are ``(R, P)``.
 
 Noise is one standard normal number for each weight and step (`clbench_streaming.noise`), in the
 order of the weights, and none at all in rules that add none.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -33,15 +34,24 @@ from clbench.protocols import (
     State,
     TaskData,
 )
-from clbench.replicas import LockstepObjective, observations, put_together, stacked
+from clbench.replicas import (
+    LockstepObjective,
+    joint_tensors,
+    observations,
+    put_together,
+    stacked,
+)
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
-from .noise import Noise
+from .noise import Noise, NoiseRows
 
 P = TypeVar("P", bound=Params)
 
 _TRAINING = Context(training=True)
 _PREDICTING = Context(training=False)
+
+_TOGETHER = 2**20
+"""Weights of as many replicas as take their steps at once."""
 
 
 class StreamLearner(ABC, Generic[P]):
@@ -65,7 +75,7 @@ class StreamLearner(ABC, Generic[P]):
         self._net, self._layout = context.net, context.layout
         self._objective = context.objective
         self._alpha = context.training.learning_rate
-        self._noise = Noise(context.generator("noise"))
+        self._noise: Noise | NoiseRows = Noise(context.generator("noise"))
         initial = self._net.initial(context.generator("init"))
         self._parameters = FlatParameters(initial, context.device)
         self._traces: dict[str, Tensor] = {}
@@ -74,17 +84,18 @@ class StreamLearner(ABC, Generic[P]):
 
     @property
     def _p(self) -> Tensor:
-        """The weights, ``(P,)``."""
+        """The weights, ``(P,)`` or ``(R, P)``."""
         return self._parameters.values
 
     @property
     def _g(self) -> Tensor:
-        """The gradient, ``(P,)``."""
+        """The gradient, of the shape of the weights."""
         return self._parameters.gradients
 
-    def new_trace(self, name: str) -> Tensor:
-        """A buffer of P zeros that `state` and `restore` take care of; rules change it in place."""
-        self._traces[name] = torch.zeros_like(self._p)
+    def trace(self, name: str) -> Tensor:
+        """A buffer, at first of zeros, that `state` keeps; rules ask in `bind` and change it."""
+        if name not in self._traces:
+            self._traces[name] = torch.zeros_like(self._p)
         return self._traces[name]
 
     def scratch(self, name: str) -> Tensor:
@@ -94,13 +105,24 @@ class StreamLearner(ABC, Generic[P]):
         return self._scratch[name]
 
     def bind(self) -> None:
-        """Take hold of buffers: at the beginning, and whenever weights or scratch are others."""
+        """Take hold of buffers: at the beginning, and whenever they are others."""
 
-    def _join(self, first: StreamLearner[P]) -> None:
-        """Share the scratch of another learner, so that it stays in the processor's cache."""
-        self._scratch = first._scratch
-        self._noise.share_scratch(first._noise)
+    def _join(
+        self, replicas: Sequence[StreamLearner[P]], values: Tensor, gradients: Tensor
+    ) -> None:
+        """Become R learners at once, for their steps: a copy of the first of them does.
+
+        Weights, gradients and traces of the replicas are rows of its own from then on.
+        """
+        self._parameters = copy(self._parameters)
+        self._parameters.move(values, gradients)
+        self._noise = NoiseRows([replica._noise for replica in replicas])
+        self._traces = joint_tensors([replica._traces for replica in replicas])
+        self._scratch = {}
         self.bind()
+        for r, replica in enumerate(replicas):
+            replica._traces = {name: rows[r] for name, rows in self._traces.items()}
+            replica.bind()
 
     @abstractmethod
     def step(self, t: int) -> None:
@@ -126,14 +148,10 @@ class StreamLearner(ABC, Generic[P]):
         outputs = self._layout.select(outputs, batch.task_id)
         loss = self._objective.losses(outputs, batch).mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            self.take_step()
-        return Observation(loss.detach(), outputs.detach())
-
-    def take_step(self) -> None:
-        """Move the weights by the rule, once their gradient is there."""
         self._t += 1
-        self.step(self._t)
+        with torch.no_grad():
+            self.step(self._t)
+        return Observation(loss.detach(), outputs.detach())
 
     def end_task(self, task_id: int, data: TaskData) -> None:
         """Nothing: a rule for streams knows of no tasks."""
@@ -185,17 +203,21 @@ class StreamLearner(ABC, Generic[P]):
 class StreamLearners:
     """Learners of R seeds in lockstep.
 
-    The gradients of all are taken at once; then each moves its own weights as it does alone, with
-    noise of its own: a rule is a few passes over as many numbers as there are weights, and they are
-    fastest while the weights of one replica, and the scratch of all, are in the cache.
+    The gradients of all are taken at once, and then the steps of some replicas at a time: of so
+    few that their weights, and what is computed of them, stay in the cache.
     """
 
     def __init__(self, replicas: Sequence[StreamLearner[Any]]) -> None:
         first = replicas[0]
         self._replicas = replicas
         self._parameters = StackedParameters([replica._parameters for replica in replicas])
-        for replica in replicas:
-            replica._join(first)
+        rows = max(1, _TOGETHER // first.num_parameters)
+        self._blocks = []
+        for start in range(0, len(replicas), rows):
+            some, block = slice(start, start + rows), copy(first)
+            of_all = self._parameters.values, self._parameters.gradients
+            block._join(replicas[some], *(buffer[some] for buffer in of_all))
+            self._blocks.append(block)
         self._net: LockstepNet = put_together([replica._net for replica in replicas])
         self._layout, self._objective = first._layout, LockstepObjective(first._objective)
 
@@ -205,7 +227,9 @@ class StreamLearners:
         losses, outputs = self._differentiate(batch)
         with torch.no_grad():
             for replica in self._replicas:
-                replica.take_step()
+                replica._t += 1
+            for block in self._blocks:
+                block.step(self._replicas[0]._t)
         return observations(losses, outputs, batch, batches)
 
     def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -97,18 +97,18 @@ class Upgd(StreamLearner[UpgdParams]):
 
     def __init__(self, params: UpgdParams, context: LearnerContext) -> None:
         super().__init__(params, context)
-        self._U = self.new_trace("utility")
         self._smallest = torch.full((), torch.finfo(self._p.dtype).tiny, device=self._p.device)
         self.bind()
 
     def bind(self) -> None:
-        """Take hold of the scratch, and of the views of single tensors."""
+        """Take hold of trace and scratch, and of the views of single tensors."""
+        self._U = self.trace("utility")
         self._c, self._n = self.scratch("gate"), self.scratch("noise")
-        split, names = self._parameters.split, self._parameters.named
+        split, shapes = self._parameters.split, self._parameters.shapes
         p, g, n, U, c = map(split, (self._p, self._g, self._n, self._U, self._c))
-        self._views = [(p[name], g[name], n[name]) for name in names]
-        self._rows = [(U[name], c[name]) for name in names]
-        self._kernels = [gate for gate in c.values() if gate.dim() == 4]
+        self._views = [(p[name], g[name], n[name], len(shapes[name])) for name in shapes]
+        self._rows = [(U[name], c[name]) for name in shapes]
+        self._kernels = [c[name] for name, shape in shapes.items() if len(shape) == 4]
 
     def step(self, t: int) -> None:
         """One step of the rule."""
@@ -134,7 +134,7 @@ class Upgd(StreamLearner[UpgdParams]):
     def _gate(self, b: float) -> Tensor:
         """``1 - sigmoid(u) = sigmoid(-u)``, averaged over kernels, shape ``(P,)``."""
         if self._params.scaling == "global":
-            eta = self._U.amax()
+            eta = self._U.amax(-1, keepdim=True)
             divisor = eta if self._params.max_over == "corrected" else eta * b
             divisor = torch.where(divisor == 0, self._smallest, divisor)
             torch.div(self._U, divisor.neg_(), out=self._c)
@@ -151,7 +151,7 @@ class Upgd(StreamLearner[UpgdParams]):
     def _average(self, c: Tensor) -> None:
         """Average the gates of kernels ``(out, in, height, width)`` in place."""
         kind = self._params.kernel_average
-        mean = c.mean(2 if kind == "column" else (2, 3), keepdim=True)
+        mean = c.mean(-2 if kind == "column" else (-2, -1), keepdim=True)
         if kind == "convex":
             c.lerp_(mean, 1 - _OWN_SHARE)
         else:
@@ -162,18 +162,18 @@ class Upgd(StreamLearner[UpgdParams]):
         self._noise.fill(self._n)
         kind = self._params.noise_scale
         if kind != "constant":
-            for p, g, n in self._views:
+            for p, g, n, axes in self._views:
                 if kind == "weight-norm":
-                    S = _norm(p)
+                    S = _norm(p, axes)
                 elif kind == "grad-norm":
-                    S = _norm(g)
+                    S = _norm(g, axes)
                 else:
-                    S = _norm(g).div_(_norm(p))
+                    S = _norm(g, axes).div_(_norm(p, axes))
                 n.mul_(S)
         return self._n
 
 
-def _norm(tensor: Tensor) -> Tensor:
-    """The L2 norm of all entries plus 1e-8, shape ``()``."""
-    norm: Tensor = torch.linalg.vector_norm(tensor)
+def _norm(tensor: Tensor, axes: int) -> Tensor:
+    """The L2 norm over the last axes plus 1e-8, with axes of length 1 in their place."""
+    norm: Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(-axes, 0)), keepdim=True)
     return norm.add_(_NORM_EPS)
