@@ -5,7 +5,10 @@
 The empirical Fisher information of the Elman net on the permuted copy task (see
 `clbench_regularization.online_ewc`), per sample. The floor is the products alone: of the forward
 and backward pass of a batch, and for each sample those that give its gradients of the two square
-weight matrices, with nothing done to them.
+weight matrices, with nothing done to them. (The squares of W_ho summed over samples can also be had
+by one product over all pairs of scored steps, which costs as much as products and squares do.) All
+variants take turns, and times are those of the processor, so that other work on the machine matters
+little.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from statistics import median
 
 import torch
 
@@ -20,11 +24,12 @@ from clbench.protocols import Batch, Context
 from clbench.randomness import generator
 from clbench.sample_gradients import squared_gradients
 from clbench.scenario import OutputLayout, Scenario
+from clbench.worker import keep_freed_memory
 from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
 from clbench_copytask.recurrent import RecurrentParams
 
-S, H, BATCH, ALL = 11, 256, 256, 100_000
+S, H, BATCH, ALL, ROUNDS = 11, 256, 256, 100_000, 20
 FAMILY = PermutedCopy(PermutedCopyParams(num_train=10_000))
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 5, 7)
 NET = Elman(RecurrentParams(hidden_size=H), FAMILY.spec, LAYOUT)
@@ -69,7 +74,7 @@ def ours(samples: Batch) -> dict[str, torch.Tensor]:
 
 def floor(size: int) -> Callable[[], None]:
     """Forward and back (10 recurrent steps, 5 scored), then each sample's gradients, in pieces."""
-    piece = 8
+    piece = 4
     state, scored, square = torch.randn(size, H), torch.randn(5 * size, H), torch.randn(H, H)
     state_out, scored_out = torch.empty(size, H), torch.empty(5 * size, H)
     recurrent = torch.randn(piece, H, S - 1), torch.randn(piece, S - 1, H)
@@ -88,28 +93,26 @@ def floor(size: int) -> Callable[[], None]:
     return run
 
 
-def timed(run: Callable[[], object], repetitions: int) -> float:
-    """Seconds of the fastest of some runs."""
-    times = []
-    for _ in range(repetitions):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return min(times)
-
-
 def main() -> None:
     """Time all, and see that the loop and ours agree."""
     torch.set_num_threads(1)
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    keep_freed_memory()  # as in a worker
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     few, many = batch(size), batch(BATCH)
     for name, expected in loop(batch(20)).items():
         torch.testing.assert_close(ours(batch(20))[name], expected, rtol=1e-4, atol=1e-9)
-    seconds = {
-        "loop of backward passes": timed(lambda: loop(few), 3) / size,
-        "ours": timed(lambda: ours(many), 20) / BATCH,
-        "floor (products alone)": timed(floor(BATCH), 20) / BATCH,
+    variants: dict[str, tuple[Callable[[], object], int]] = {
+        "loop of backward passes": (lambda: loop(few), size),
+        "ours": (lambda: ours(many), BATCH),
+        "floor (products alone)": (floor(BATCH), BATCH),
     }
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(ROUNDS):
+        for name, (run, samples) in variants.items():
+            begin = time.process_time()
+            run()
+            times[name].append((time.process_time() - begin) / samples)
+    seconds = {name: median(taken) for name, taken in times.items()}
     print(f"squared gradients per sample, H={H}, S={S}, one core")
     for name, t in seconds.items():
         print(

@@ -126,26 +126,33 @@ class Elman(RecurrentNet):
         return dict(zip(self.shapes, squares, strict=True))
 
 
-def _squared_weight_gradients(deltas: Tensor, sources: Tensor, chunk: int = 8) -> Tensor:
+def _squared_weight_gradients(deltas: Tensor, sources: Tensor) -> Tensor:
     """Sum over samples of ``(sum over time of delta x source^T)^2``.
 
     Args:
         deltas: (S, B, H).
         sources: (S, B, F).
-        chunk: Samples at once; each place among them has sums of its own.
 
     Returns:
         (H, F).
     """
+    H, F = deltas.shape[-1], sources.shape[-1]
+    if H > F:
+        return _squared_weight_gradients(sources, deltas).mT  # wide products are faster
     left = deltas.permute(1, 2, 0)  # (B, H, S)
     right = sources.transpose(0, 1)  # (B, S, F)
-    gradients = deltas.new_empty(chunk, deltas.shape[-1], sources.shape[-1])
+    chunk = max(1, _CHUNK // (H * F))  # samples at once; each place among them has own sums
+    gradients = deltas.new_empty(chunk, H, F)
     totals = torch.zeros_like(gradients)
-    for start in range(0, left.shape[0], chunk):
-        n = min(chunk, left.shape[0] - start)
-        torch.bmm(left[start : start + n], right[start : start + n], out=gradients[:n])
-        totals[:n].addcmul_(gradients[:n], gradients[:n])
+    for some, others in zip(left.split(chunk), right.split(chunk), strict=True):
+        n = some.shape[0]
+        found = torch.bmm(some, others, out=gradients[:n])
+        totals[:n].addcmul_(found, found)
     return totals.sum(0)
+
+
+_CHUNK = 2**18
+"""Numbers in the gradients of as many samples as are taken at once: they stay in the cache."""
 
 
 def _tanh_(doubled: Tensor) -> Tensor:
