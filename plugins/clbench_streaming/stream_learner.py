@@ -50,8 +50,8 @@ P = TypeVar("P", bound=Params)
 _TRAINING = Context(training=True)
 _PREDICTING = Context(training=False)
 
-_TOGETHER = 2**20
-"""Weights of as many replicas as take their steps at once."""
+_TOGETHER = 2**18
+"""Weights of as many replicas as take their steps at once; others take theirs one by one."""
 
 
 class StreamLearner(ABC, Generic[P]):
@@ -123,6 +123,14 @@ class StreamLearner(ABC, Generic[P]):
         for r, replica in enumerate(replicas):
             replica._traces = {name: rows[r] for name, rows in self._traces.items()}
             replica.bind()
+
+    def _share_scratch(self, other: StreamLearner[P]) -> None:
+        """Use the scratch of another learner, so that it stays in the processor's cache."""
+        assert isinstance(self._noise, Noise)
+        assert isinstance(other._noise, Noise)
+        self._scratch = other._scratch
+        self._noise.share_scratch(other._noise)
+        self.bind()
 
     @abstractmethod
     def step(self, t: int) -> None:
@@ -211,13 +219,11 @@ class StreamLearners:
         first = replicas[0]
         self._replicas = replicas
         self._parameters = StackedParameters([replica._parameters for replica in replicas])
-        rows = max(1, _TOGETHER // first.num_parameters)
-        self._blocks = []
-        for start in range(0, len(replicas), rows):
-            some, block = slice(start, start + rows), copy(first)
-            of_all = self._parameters.values, self._parameters.gradients
-            block._join(replicas[some], *(buffer[some] for buffer in of_all))
-            self._blocks.append(block)
+        rows = _TOGETHER // first.num_parameters
+        self._blocks = _blocks(replicas, self._parameters, rows) if rows > 1 else replicas
+        if rows <= 1:
+            for replica in replicas:
+                replica._share_scratch(first)
         self._net: LockstepNet = put_together([replica._net for replica in replicas])
         self._layout, self._objective = first._layout, LockstepObjective(first._objective)
 
@@ -259,6 +265,18 @@ class StreamLearners:
     def weights(self, task_id: int | None) -> NamedTensors:
         """Of all replicas, ``(R, ...)`` (`clbench.protocols.HasLockstepWeights`)."""
         return self._parameters.detached
+
+
+def _blocks(
+    replicas: Sequence[StreamLearner[Any]], parameters: StackedParameters, rows: int
+) -> Sequence[StreamLearner[Any]]:
+    """Learners that each take the steps of some replicas."""
+    blocks = []
+    for start in range(0, len(replicas), rows):
+        some, block = slice(start, start + rows), copy(replicas[start])
+        block._join(replicas[some], parameters.values[some], parameters.gradients[some])
+        blocks.append(block)
+    return blocks
 
 
 def _refuse_what_has_no_place(learner: str, context: LearnerContext) -> None:
