@@ -220,10 +220,11 @@ class StreamLearners:
         self._replicas = replicas
         self._parameters = StackedParameters([replica._parameters for replica in replicas])
         rows = _TOGETHER // first.num_parameters
-        self._blocks = _blocks(replicas, self._parameters, rows) if rows > 1 else replicas
-        if rows <= 1:
-            for replica in replicas:
-                replica._share_scratch(first)
+        self._blocks = replicas
+        for replica in replicas:
+            replica._share_scratch(first)
+        if rows > 1:
+            self._blocks = _blocks(replicas, self._parameters, rows)
         self._net: LockstepNet = put_together([replica._net for replica in replicas])
         self._layout, self._objective = first._layout, LockstepObjective(first._objective)
 
