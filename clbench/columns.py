@@ -154,18 +154,18 @@ def _difference(first: Line, second: Line, metric: str) -> Any:
 # what formats show by themselves
 
 
-def narrow(table: ResultsTable) -> list[Column]:
-    """Of a terminal without room for intervals."""
-    main = [_plain(table, name, heading) for heading, name in _main(table).items()]
-    return [*main, *_judged(table)]
-
-
 def wide(table: ResultsTable) -> list[Column]:
-    """Of a wide terminal."""
+    """Of a page, and of a terminal with room for everything."""
     main = [_metric(table, name, heading) for heading, name in _main(table).items()]
     found = _OF_STREAMS if table.is_stream else _OF_TASKS
     further = [_plain(table, name, heading) for heading, name in found.items()]
     return [*main, *_judged(table), *further, MINUTES, PARAMETERS]
+
+
+def narrow(table: ResultsTable, num_metrics: int | None = None) -> list[Column]:
+    """Of a terminal without room for intervals; with its first metrics only, or all main ones."""
+    main = [_plain(table, name, heading) for heading, name in _main(table).items()]
+    return [*main[:num_metrics], *_judged(table)]
 
 
 def written(table: ResultsTable) -> list[Column]:

@@ -21,8 +21,11 @@ from clbench.errors import ClbenchError
 from clbench.metrics import SUMMARIES, Aggregate
 from clbench.tables import Line, ResultsTable
 
-WIDE = 150
-"""Columns of a terminal from which intervals and further metrics are shown."""
+WIDE = 170
+"""Columns of a terminal in which any table shows intervals and further metrics."""
+
+_NAME, _WORDS = 24, 14
+"""Characters that columns leave for the names of rows, and that a column of words may be left."""
 
 PICTURE = 114
 """Columns of the terminal in a picture: as few as a table with published values takes."""
@@ -32,9 +35,9 @@ _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not compar
 
 def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> RenderableType:
     """For a terminal of `width` columns."""
-    is_narrow = width < WIDE and view.columns is None
-    by_itself = columns.narrow(table) if is_narrow else columns.wide(table)
-    shown_columns = by_itself if view.columns is None else view.columns
+    by_itself = [columns.wide(table), columns.narrow(table), columns.narrow(table, 2)]
+    shown_columns = _fullest(table, by_itself, width) if view.columns is None else view.columns
+    is_narrow = view.columns is None and shown_columns is not by_itself[0]
     parts: list[RenderableType] = [Text(title(table), style="bold")]
     for section in table.sections:
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
@@ -61,8 +64,28 @@ def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> Renderable
                 excluded.setdefault(line.status, []).append(line.label)
         for status, labels in excluded.items():
             parts.append(Text(f"{', '.join(dict.fromkeys(labels))}: {status}", style="dim"))
-    parts += [Text(""), *(Text(note, style="dim") for note in notes(table, view, is_narrow))]
+    parts += [
+        Text(""),
+        *(Text(note, style="dim") for note in notes(table, shown_columns, view, is_narrow)),
+    ]
     return Group(*parts)
+
+
+def _fullest(
+    table: ResultsTable, candidates: Sequence[Sequence[Column]], width: int
+) -> Sequence[Column]:
+    """The first of some sets of columns for which there is room; the last needs none."""
+    lines = [line for section in table.sections for line in section.lines]
+    name = min(_NAME, max((len(line.label) for line in lines), default=0))
+
+    def room(column: Column) -> int:
+        longest = max((len(column.text(line)) for line in lines), default=0)
+        return max(len(column.heading), min(longest, _WORDS) if column.is_text else longest)
+
+    for shown in candidates:
+        if name + sum(2 + room(column) for column in shown) <= width:
+            return shown
+    return candidates[-1]
 
 
 def to_svg(table: ResultsTable, view: View = DEFAULT) -> str:
@@ -90,25 +113,35 @@ def title(table: ResultsTable) -> str:
     return f"{table.title}: {percent(table.budget)} budget, a quick look"
 
 
-def notes(table: ResultsTable, view: View = DEFAULT, is_narrow: bool = False) -> list[str]:
+_MEANINGS = {
+    "during_accuracy": "during: mean score{unit} right after learning each task",
+    "final_accuracy": "final: after learning all",
+    "online_accuracy": "online: mean score{unit} of the predictions before each update",
+    "plasticity": "plasticity: mean part of the loss that an update takes away",
+    "online_forgetting": "forgetting: first two tasks less last two",
+}
+"""Name of a column -> what it holds."""
+
+
+def notes(
+    table: ResultsTable, shown: Sequence[Column], view: View = DEFAULT, is_narrow: bool = False
+) -> list[str]:
     """What a reader must know of the columns and the verdicts.
 
     Args:
         table: What is shown.
+        shown: Its columns.
         view: How.
         is_narrow: Whether intervals and further metrics are left out for want of room.
     """
     unit = f" in {table.unit}" if table.unit else ""
-    meaning = f"during: mean score{unit} right after learning each task; final: after learning all."
-    if table.is_stream:
-        meaning = (
-            f"online: mean score{unit} of the predictions before each update; plasticity: mean "
-            "part of the loss that an update takes away; forgetting: first two tasks less last two."
-        )
+    names = [column.name for column in shown]
+    meanings = [text.format(unit=unit) for name, text in _MEANINGS.items() if name in names]
     interval = "± is the half-width of the 95 % confidence interval over n seeds."
     if is_narrow:
-        interval = f"A terminal of {WIDE} columns shows intervals and further metrics."
-    found = [f"{meaning} {interval}"]
+        interval = "A wider terminal shows intervals and further metrics."
+    meaning = f"{'; '.join(meanings)}. " if meanings else ""
+    found = [f"{meaning}{interval}"]
     if table.budget < 1:
         found.append(
             f"Made with {percent(table.budget)} of the training steps: not comparable with "
@@ -147,7 +180,7 @@ def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:
             colalign=_alignment(shown),
         )
         texts.append(grid)
-    return "\n\n".join([*texts, *notes(table, view)]) + "\n"
+    return "\n\n".join([*texts, *notes(table, shown, view)]) + "\n"
 
 
 def _alignment(shown: Sequence[Column]) -> list[str]:

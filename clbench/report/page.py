@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clbench import render
+from clbench import columns, render
 from clbench.errors import ClbenchError
 from clbench.report.contents import Contents
 from clbench.report.figures import Heat
@@ -33,7 +33,7 @@ def to_html(contents: Contents) -> str:
         table=contents.table,
         columns=contents.columns,
         title=render.title(contents.table),
-        notes=render.notes(contents.table),
+        notes=render.notes(contents.table, columns.wide(contents.table)),
         version=version("clbench"),
     )
 
