@@ -1,0 +1,244 @@
+"""Whether a row of the copy-task suite takes the same steps as the code that it was published with.
+
+    python benchmarks/same_steps.py CHECKOUT ROW [steps]
+
+CHECKOUT is a checkout of github.com/mariacer/cl_in_rnns: commit 333b8e0, or aa0b857 for
+hypernetworks on manipulated patterns, whose commands do not run at the other. ROW is a key of the
+suite, such as ``manipulation-r5/online-ewc``; the README of the checkout has the command. Rows that
+mix tasks, restart, or store samples are not compared.
+
+The source's own code is run by that command, with few steps per task and in double precision. What
+it drew is noted: the initial parameters, the samples of each batch, those of the Fisher
+information, the earlier tasks that a step regularizes. Our learner then starts from the same
+parameters, sees the same samples (taken from our own data by their number) and regularizes the same
+tasks. After each task the largest difference of any parameter is printed, beside the largest move.
+Equal codes differ by rounding, which Adam lets grow from task to task: its first steps of a task
+have the size of the learning rate however small a gradient is.
+
+Needs matplotlib and tensorboardX besides. Nothing in the checkout is changed; what current
+libraries no longer have is given to it by `make_up_for_the_years`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clbench.cell_run import CellRun
+from clbench.config import CellConfig
+from clbench.protocols import Batch
+from clbench.registry import Registry
+from clbench.suite import load
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = (
+    *("permuted/multitask", "permuted/from-scratch", "permuted/fine-tuning", "permuted/hnet"),
+    *("permuted/hnet-rb1", "permuted/online-ewc", "permuted/online-ewc-taskid", "permuted/si"),
+    *("permuted/masking", "permuted/masking-si", "permuted/replay", "permuted/coresets"),
+    *("padded-identical/hnet", "padded/online-ewc", "manipulation-r1/hnet", "manipulation-r5/hnet"),
+    *("manipulation-r1/online-ewc", "manipulation-r5/online-ewc"),
+)
+"""The rows in the order of the README."""
+REPLAY = ("coresets", "generative-replay")
+MAIN_NET = ("W_ih", "b_ih", "W_hh", "b_hh", "W_ho", "b_ho", "W_out", "b_out")
+
+
+def make_up_for_the_years() -> None:
+    """Double precision, and what the source relies on and current libraries do otherwise or not."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[assignment,method-assign]
+    forget = torch.optim.Optimizer.zero_grad  # gradients were zero then, and Adam's moments went on
+    torch.optim.Optimizer.zero_grad = lambda self: forget(self, set_to_none=False)  # type: ignore[assignment,method-assign,misc]
+    for name, kind in (("int", int), ("float", float)):
+        setattr(np, name, kind)
+    matplotlib: Any = importlib.import_module("matplotlib")
+    matplotlib.use("Agg")
+    matplotlib.RcParams.update = lambda self, *args, **kwargs: None  # a LaTeX preamble as a list
+    vision = ModuleType("torchvision")
+    for name in ("datasets", "transforms", "utils"):
+        part = ModuleType(f"torchvision.{name}")
+        part.__dict__["__getattr__"] = lambda wanted: None  # imported, and not used
+        setattr(vision, name, part)
+        sys.modules[part.__name__] = part
+    sys.modules["torchvision"] = vision
+
+
+@dataclass
+class TaskNotes:
+    """What the source drew and got on one task.
+
+    Attributes:
+        initial: Its parameters before the first step.
+        training: The numbers of the samples of each batch.
+        fisher: Those of the samples of the Fisher information, one by one.
+        subsets: The earlier tasks that each step regularizes; empty where they are not drawn.
+        final: Its parameters after the last step.
+    """
+
+    initial: list[Tensor]
+    training: list[Any] = field(default_factory=list)
+    fisher: list[Any] = field(default_factory=list)
+    subsets: list[list[int]] = field(default_factory=list)
+    final: list[Tensor] = field(default_factory=list)
+
+
+def parameters(net: Any, hypernetwork: Any) -> list[Tensor]:
+    """The source's, in the order of our names."""
+    if hypernetwork is None:
+        found = list(net.internal_params)
+    elif hasattr(hypernetwork, "unconditional_params"):
+        *layers, chunks = hypernetwork.unconditional_params
+        found = [torch.stack(list(hypernetwork.conditional_params)), chunks, *layers]
+    else:  # the older interface
+        found = [torch.stack(list(hypernetwork.get_task_embs())), *hypernetwork.theta]
+    return [tensor.detach().clone() for tensor in found]
+
+
+def run_source(checkout: Path, arguments: Sequence[str], batch_size: int) -> list[TaskNotes]:
+    """Run the source's code, and note what it does on each task."""
+    sys.path.insert(0, str(checkout))
+    os.chdir(checkout / "sequential" / "copy")
+    sys.argv = ["train_copy.py", *arguments]
+    script: Any = importlib.import_module("sequential.copy.train_copy")
+    training: Any = importlib.import_module("sequential.train_sequential")
+    networks: Any = importlib.import_module("sequential.train_utils_sequential")
+    dataset: Any = importlib.import_module("data.dataset").Dataset
+    notes: list[TaskNotes] = []
+    train, next_batch, choose = training.train_one_task, dataset.next_train_batch, np.random.choice
+
+    def noting_train(dhandlers: Any, net: Any, hypernetwork: Any, *args: Any, **kwargs: Any) -> Any:
+        notes.append(TaskNotes(parameters(net, hypernetwork)))
+        losses = train(dhandlers, net, hypernetwork, *args, **kwargs)
+        notes[-1].final = parameters(net, hypernetwork)
+        return losses
+
+    def noting_next_batch(self: Any, size: int, *args: Any, **kwargs: Any) -> Any:
+        wanted = kwargs.pop("return_ids", False)
+        batch = next_batch(self, size, *args, return_ids=True, **kwargs)
+        note = notes[-1]
+        (note.training if size == batch_size else note.fisher).append(batch[2].copy())
+        note.subsets.append([])
+        return batch if wanted else batch[:2]
+
+    def noting_choose(*args: Any, **kwargs: Any) -> Any:
+        chosen = choose(*args, **kwargs)
+        if notes and not notes[-1].subsets[-1]:  # others are drawn for logs, after the step
+            notes[-1].subsets[-1] += np.atleast_1d(chosen).tolist()
+        return chosen
+
+    training.train_one_task, dataset.next_train_batch = noting_train, noting_next_batch
+    np.random.choice = noting_choose  # type: ignore[assignment]
+    zeros = [torch.zeros(())] * 5
+    training.test = lambda *args, **kwargs: (zeros, [0.0] * 5)
+    training.evaluate = lambda *args, **kwargs: (0.0, 0.0)
+    networks.save_performance_summary = networks.log_results = lambda *args, **kwargs: None
+    script.run()
+    np.random.choice = choose
+    return notes
+
+
+@dataclass
+class SameSamples:
+    """The samples of the source's Fisher information (`clbench.protocols.TaskData`)."""
+
+    of: Callable[[Any], Batch]
+    fisher: Sequence[Any]
+    num_samples: int
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        """All of them."""
+        assert num_samples == len(self.fisher)
+        for start in range(0, num_samples, 250):
+            yield self.of(np.concatenate(self.fisher[start : start + 250]))
+
+
+def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -> None:
+    """Take the same steps with our code, and print how far apart the two end on each task."""
+    run = CellRun(config, registry, lambda progress: None)
+    run.prepare()
+    is_generated = config.learner.name == "chunked-hypernetwork"
+    if not is_generated:
+        given = dict(zip(MAIN_NET, notes[0].initial, strict=True))
+        run.net.initial = lambda generator: given  # type: ignore[method-assign]
+    learner: Any = run.learner()
+    named = (learner._parameters if is_generated else learner.parameters).named
+    names = list(named) if is_generated else MAIN_NET
+    with torch.no_grad():
+        for name, initial in zip(names, notes[0].initial, strict=True):
+            named[name].copy_(initial.view_as(named[name]))
+    for task_id, note in enumerate(notes):
+
+        def of(numbers: Any, task_id: int = task_id) -> Batch:
+            index = torch.from_numpy(np.asarray(numbers, dtype=np.int64))
+            return replace(run.tasks[task_id].train.batch(index), task_id=task_id)  # type: ignore[attr-defined]
+
+        learner.begin_task(task_id)
+        subsets = iter(note.subsets)
+        if any(note.subsets):
+            learner._subset = lambda subsets=subsets: torch.tensor(next(subsets))
+        for numbers in note.training:
+            learner.observe(of(numbers))
+        if task_id + 1 < len(notes):
+            size = run.tasks[task_id].train_size
+            learner.end_task(task_id, SameSamples(of, note.fisher, size))
+        pairs = [(named[n].detach(), f) for n, f in zip(names, note.final, strict=True)]
+        apart = max(float((ours - theirs.view_as(ours)).abs().max()) for ours, theirs in pairs)
+        moves = zip(note.initial, note.final, strict=True)
+        moved = max(float((after - before).abs().max()) for before, after in moves)
+        print(f"task {task_id + 1}: {apart:.1e} apart, {moved:.1e} moved", flush=True)
+
+
+def command(checkout: Path, number: int) -> list[str]:
+    """The arguments of a command of the checkout's README, without those for a GPU."""
+    text = (checkout / "sequential" / "copy" / "README.rst").read_text(encoding="utf-8")
+    commands = re.findall(r"^ +\$ python3 train_copy\.py +(--(?!help).*)$", text, re.MULTILINE)
+    return [one for one in shlex.split(commands[number]) if one != "--use_cuda"]
+
+
+def main() -> None:
+    """Compare one row."""
+    checkout, key = Path(sys.argv[1]).resolve(), sys.argv[2]
+    steps = int(sys.argv[3]) if len(sys.argv) > 3 else 20
+    registry = Registry.discover()
+    suite = load(ROOT / "suites" / "copy_task.yaml", registry)
+    number = COMMANDS.index(key.replace("-seed12", "")) - len(COMMANDS)  # later ones are the same
+    (row,) = [row for row in suite.rows if row.key == key]
+    config = row.cells[0]
+    compared = config.regime == "sequential" and config.learner.name not in REPLAY
+    if not compared:
+        sys.exit(f"{key}: rows that mix tasks, restart, or store samples are not compared")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [
+            *command(checkout, number),
+            f"--data_random_seed={config.data_seed}",
+            f"--n_iter={steps}",
+            f"--out_dir={folder}/out",
+        ]
+        print(shlex.join(["train_copy.py", *arguments[:-1]]), flush=True)
+        make_up_for_the_years()
+        with (
+            Path(os.devnull).open("w") as nothing,
+            redirect_stdout(nothing),
+            redirect_stderr(nothing),
+        ):
+            notes = run_source(checkout, arguments, config.training.batch_size)
+        follow(config, registry, notes)
+
+
+if __name__ == "__main__":
+    main()
