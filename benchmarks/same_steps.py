@@ -61,9 +61,9 @@ def make_up_for_the_years() -> None:
     """Double precision, and what the source relies on and current libraries do otherwise or not."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    torch.Tensor.float = torch.Tensor.double  # type: ignore[assignment,method-assign]
+    torch.Tensor.float = torch.Tensor.double
     forget = torch.optim.Optimizer.zero_grad  # gradients were zero then, and Adam's moments went on
-    torch.optim.Optimizer.zero_grad = lambda self: forget(self, set_to_none=False)  # type: ignore[assignment,method-assign,misc]
+    torch.optim.Optimizer.zero_grad = lambda self: forget(self, set_to_none=False)
     for name, kind in (("int", int), ("float", float)):
         setattr(np, name, kind)
     matplotlib: Any = importlib.import_module("matplotlib")
@@ -142,7 +142,7 @@ def run_source(checkout: Path, arguments: Sequence[str], batch_size: int) -> lis
         return chosen
 
     training.train_one_task, dataset.next_train_batch = noting_train, noting_next_batch
-    np.random.choice = noting_choose  # type: ignore[assignment]
+    np.random.choice = noting_choose
     zeros = [torch.zeros(())] * 5
     training.test = lambda *args, **kwargs: (zeros, [0.0] * 5)
     training.evaluate = lambda *args, **kwargs: (0.0, 0.0)
@@ -174,7 +174,7 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
     is_generated = config.learner.name == "chunked-hypernetwork"
     if not is_generated:
         given = dict(zip(MAIN_NET, notes[0].initial, strict=True))
-        run.net.initial = lambda generator: given  # type: ignore[method-assign]
+        run.net.initial = lambda generator: given
     learner: Any = run.learner()
     named = (learner._parameters if is_generated else learner.parameters).named
     names = list(named) if is_generated else MAIN_NET
@@ -185,7 +185,7 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
 
         def of(numbers: Any, task_id: int = task_id) -> Batch:
             index = torch.from_numpy(np.asarray(numbers, dtype=np.int64))
-            return replace(run.tasks[task_id].train.batch(index), task_id=task_id)  # type: ignore[attr-defined]
+            return replace(run.tasks[task_id].train.batch(index), task_id=task_id)
 
         learner.begin_task(task_id)
         subsets = iter(note.subsets)
@@ -205,20 +205,28 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
 
 def command(checkout: Path, number: int) -> list[str]:
     """The arguments of a command of the checkout's README, without those for a GPU."""
-    text = (checkout / "sequential" / "copy" / "README.rst").read_text(encoding="utf-8")
+    readme = checkout / "sequential" / "copy" / "README.rst"
+    if not readme.is_file():
+        sys.exit(f"{readme}: no such file; {checkout} is no checkout of the source")
+    text = readme.read_text(encoding="utf-8")
     commands = re.findall(r"^ +\$ python3 train_copy\.py +(--(?!help).*)$", text, re.MULTILINE)
     return [one for one in shlex.split(commands[number]) if one != "--use_cuda"]
 
 
 def main() -> None:
     """Compare one row."""
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     checkout, key = Path(sys.argv[1]).resolve(), sys.argv[2]
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 20
     registry = Registry.discover()
     suite = load(ROOT / "suites" / "copy_task.yaml", registry)
-    number = COMMANDS.index(key.replace("-seed12", "")) - len(COMMANDS)  # later ones are the same
-    (row,) = [row for row in suite.rows if row.key == key]
-    config = row.cells[0]
+    rows = {row.key: row for row in suite.rows}
+    published = key.replace("-seed12", "")
+    if key not in rows or published not in COMMANDS:
+        sys.exit(f"{key}: no row of the suite that has a command; those are {', '.join(COMMANDS)}")
+    number = COMMANDS.index(published) - len(COMMANDS)  # counted from the end both commits agree
+    config = rows[key].cells[0]
     compared = config.regime == "sequential" and config.learner.name not in REPLAY
     if not compared:
         sys.exit(f"{key}: rows that mix tasks, restart, or store samples are not compared")
