@@ -2,28 +2,24 @@
 
     python benchmarks/same_steps.py CHECKOUT ROW [steps]
 
-CHECKOUT is a checkout of github.com/mariacer/cl_in_rnns: commit 333b8e0, or aa0b857 for
-hypernetworks on manipulated patterns, whose commands do not run at the other. ROW is a key of the
-suite, such as ``manipulation-r5/online-ewc``; the README of the checkout has the command. Rows that
-mix tasks, restart, or store samples are not compared.
+CHECKOUT is a checkout of the source (`cl_in_rnns`). ROW is a key of the suite, such as
+``manipulation-r5/online-ewc``; the README of the checkout has the command. Rows that mix tasks,
+restart, or store samples are not compared.
 
 The source's own code is run by that command, with few steps per task and in double precision. What
 it drew is noted: the initial parameters, the samples of each batch, those of the Fisher
-information, the earlier tasks that a step regularizes. Our learner then starts from the same
-parameters, sees the same samples (taken from our own data by their number) and regularizes the same
-tasks. After each task the largest difference of any parameter is printed, beside the largest move.
-Equal codes differ by rounding, which Adam lets grow from task to task: its first steps of a task
-have the size of the learning rate however small a gradient is.
-
-Needs matplotlib and tensorboardX besides. Nothing in the checkout is changed; what current
-libraries no longer have is given to it by `make_up_for_the_years`.
+information, the earlier tasks that a step regularizes. Of the initial parameters the standard
+deviations are compared with those of what we draw, tensor by tensor. Our learner then starts from
+the same parameters, sees the same samples (taken from our own data by their number) and regularizes
+the same tasks. After each task the largest difference of any parameter is printed, beside the
+largest move. Equal codes differ by rounding, which Adam lets grow from task to task: its first
+steps of a task have the size of the learning rate however small a gradient is.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
 import shlex
 import sys
 import tempfile
@@ -31,9 +27,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import cl_in_rnns
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,37 +41,8 @@ from clbench.registry import Registry
 from clbench.suite import load
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = (
-    *("permuted/multitask", "permuted/from-scratch", "permuted/fine-tuning", "permuted/hnet"),
-    *("permuted/hnet-rb1", "permuted/online-ewc", "permuted/online-ewc-taskid", "permuted/si"),
-    *("permuted/masking", "permuted/masking-si", "permuted/replay", "permuted/coresets"),
-    *("padded-identical/hnet", "padded/online-ewc", "manipulation-r1/hnet", "manipulation-r5/hnet"),
-    *("manipulation-r1/online-ewc", "manipulation-r5/online-ewc"),
-)
-"""The rows in the order of the README."""
 REPLAY = ("coresets", "generative-replay")
 MAIN_NET = ("W_ih", "b_ih", "W_hh", "b_hh", "W_ho", "b_ho", "W_out", "b_out")
-
-
-def make_up_for_the_years() -> None:
-    """Double precision, and what the source relies on and current libraries do otherwise or not."""
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    torch.Tensor.float = torch.Tensor.double
-    forget = torch.optim.Optimizer.zero_grad  # gradients were zero then, and Adam's moments went on
-    torch.optim.Optimizer.zero_grad = lambda self: forget(self, set_to_none=False)
-    for name, kind in (("int", int), ("float", float)):
-        setattr(np, name, kind)
-    matplotlib: Any = importlib.import_module("matplotlib")
-    matplotlib.use("Agg")
-    matplotlib.RcParams.update = lambda self, *args, **kwargs: None  # a LaTeX preamble as a list
-    vision = ModuleType("torchvision")
-    for name in ("datasets", "transforms", "utils"):
-        part = ModuleType(f"torchvision.{name}")
-        part.__dict__["__getattr__"] = lambda wanted: None  # imported, and not used
-        setattr(vision, name, part)
-        sys.modules[part.__name__] = part
-    sys.modules["torchvision"] = vision
 
 
 @dataclass
@@ -111,10 +78,7 @@ def parameters(net: Any, hypernetwork: Any) -> list[Tensor]:
 
 def run_source(checkout: Path, arguments: Sequence[str], batch_size: int) -> list[TaskNotes]:
     """Run the source's code, and note what it does on each task."""
-    sys.path.insert(0, str(checkout))
-    os.chdir(checkout / "sequential" / "copy")
-    sys.argv = ["train_copy.py", *arguments]
-    script: Any = importlib.import_module("sequential.copy.train_copy")
+    script = cl_in_rnns.script(checkout, arguments)
     training: Any = importlib.import_module("sequential.train_sequential")
     networks: Any = importlib.import_module("sequential.train_utils_sequential")
     dataset: Any = importlib.import_module("data.dataset").Dataset
@@ -172,12 +136,18 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
     run = CellRun(config, registry, lambda progress: None)
     run.prepare()
     is_generated = config.learner.name == "chunked-hypernetwork"
+    drawn = run.net.initial(torch.Generator().manual_seed(config.seed))
     if not is_generated:
         given = dict(zip(MAIN_NET, notes[0].initial, strict=True))
         run.net.initial = lambda generator: given
     learner: Any = run.learner()
     named = (learner._parameters if is_generated else learner.parameters).named
     names = list(named) if is_generated else MAIN_NET
+    if is_generated:
+        drawn = {name: named[name].detach().clone() for name in names}
+    pairs = [(drawn[n].std(), f.std()) for n, f in zip(names, notes[0].initial, strict=True)]
+    spreads = [float(ours / theirs) for ours, theirs in pairs]
+    print(f"initial parameters: {min(spreads):.2f} to {max(spreads):.2f} times as spread")
     with torch.no_grad():
         for name, initial in zip(names, notes[0].initial, strict=True):
             named[name].copy_(initial.view_as(named[name]))
@@ -203,16 +173,6 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
         print(f"task {task_id + 1}: {apart:.1e} apart, {moved:.1e} moved", flush=True)
 
 
-def command(checkout: Path, number: int) -> list[str]:
-    """The arguments of a command of the checkout's README, without those for a GPU."""
-    readme = checkout / "sequential" / "copy" / "README.rst"
-    if not readme.is_file():
-        sys.exit(f"{readme}: no such file; {checkout} is no checkout of the source")
-    text = readme.read_text(encoding="utf-8")
-    commands = re.findall(r"^ +\$ python3 train_copy\.py +(--(?!help).*)$", text, re.MULTILINE)
-    return [one for one in shlex.split(commands[number]) if one != "--use_cuda"]
-
-
 def main() -> None:
     """Compare one row."""
     if len(sys.argv) < 3:
@@ -222,23 +182,24 @@ def main() -> None:
     registry = Registry.discover()
     suite = load(ROOT / "suites" / "copy_task.yaml", registry)
     rows = {row.key: row for row in suite.rows}
-    published = key.replace("-seed12", "")
-    if key not in rows or published not in COMMANDS:
-        sys.exit(f"{key}: no row of the suite that has a command; those are {', '.join(COMMANDS)}")
-    number = COMMANDS.index(published) - len(COMMANDS)  # counted from the end both commits agree
+    arguments = cl_in_rnns.command(checkout, key)
+    if key not in rows:
+        sys.exit(f"{key}: no row of the suite")
     config = rows[key].cells[0]
     compared = config.regime == "sequential" and config.learner.name not in REPLAY
     if not compared:
         sys.exit(f"{key}: rows that mix tasks, restart, or store samples are not compared")
     with tempfile.TemporaryDirectory() as folder:
         arguments = [
-            *command(checkout, number),
+            *arguments,
             f"--data_random_seed={config.data_seed}",
             f"--n_iter={steps}",
             f"--out_dir={folder}/out",
         ]
         print(shlex.join(["train_copy.py", *arguments[:-1]]), flush=True)
-        make_up_for_the_years()
+        cl_in_rnns.make_up_for_the_years()
+        torch.set_default_dtype(torch.float64)
+        torch.Tensor.float = torch.Tensor.double
         with (
             Path(os.devnull).open("w") as nothing,
             redirect_stdout(nothing),
