@@ -13,7 +13,9 @@ deviations are compared with those of what we draw, tensor by tensor. Our learne
 the same parameters, sees the same samples (taken from our own data by their number) and regularizes
 the same tasks. After each task the largest difference of any parameter is printed, beside the
 largest move. Equal codes differ by rounding, which Adam lets grow from task to task: its first
-steps of a task have the size of the learning rate however small a gradient is.
+steps of a task have the size of the learning rate however small a gradient is. How far it grows is
+told by our code alone: the same steps once more, with each initial parameter changed by its 1e-15th
+part.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from clbench.suite import load
 
 ROOT = Path(__file__).resolve().parent.parent
 REPLAY = ("coresets", "generative-replay")
+NUDGE = 1e-15
 MAIN_NET = ("W_ih", "b_ih", "W_hh", "b_hh", "W_ho", "b_ho", "W_out", "b_out")
 
 
@@ -131,8 +134,17 @@ class SameSamples:
             yield self.of(np.concatenate(self.fisher[start : start + 250]))
 
 
-def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -> None:
-    """Take the same steps with our code, and print how far apart the two end on each task."""
+def follow(
+    config: CellConfig, registry: Registry, notes: Sequence[TaskNotes], nudge: float = 0.0
+) -> list[list[Tensor]]:
+    """Our parameters after each task, by the same steps from the same parameters.
+
+    Args:
+        config: The row.
+        registry: Of plugins.
+        notes: What the source drew.
+        nudge: By how much to change each initial parameter, relatively.
+    """
     run = CellRun(config, registry, lambda progress: None)
     run.prepare()
     is_generated = config.learner.name == "chunked-hypernetwork"
@@ -145,12 +157,14 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
     names = list(named) if is_generated else MAIN_NET
     if is_generated:
         drawn = {name: named[name].detach().clone() for name in names}
-    pairs = [(drawn[n].std(), f.std()) for n, f in zip(names, notes[0].initial, strict=True)]
-    spreads = [float(ours / theirs) for ours, theirs in pairs]
-    print(f"initial parameters: {min(spreads):.2f} to {max(spreads):.2f} times as spread")
+    if not nudge:
+        pairs = [(drawn[n].std(), f.std()) for n, f in zip(names, notes[0].initial, strict=True)]
+        spreads = [float(ours / theirs) for ours, theirs in pairs]
+        print(f"initial parameters: {min(spreads):.2f} to {max(spreads):.2f} times as spread")
     with torch.no_grad():
         for name, initial in zip(names, notes[0].initial, strict=True):
-            named[name].copy_(initial.view_as(named[name]))
+            named[name].copy_((initial * (1 + nudge)).view_as(named[name]))
+    finals = []
     for task_id, note in enumerate(notes):
 
         def of(numbers: Any, task_id: int = task_id) -> Batch:
@@ -166,11 +180,14 @@ def follow(config: CellConfig, registry: Registry, notes: Sequence[TaskNotes]) -
         if task_id + 1 < len(notes):
             size = run.tasks[task_id].train_size
             learner.end_task(task_id, SameSamples(of, note.fisher, size))
-        pairs = [(named[n].detach(), f) for n, f in zip(names, note.final, strict=True)]
-        apart = max(float((ours - theirs.view_as(ours)).abs().max()) for ours, theirs in pairs)
-        moves = zip(note.initial, note.final, strict=True)
-        moved = max(float((after - before).abs().max()) for before, after in moves)
-        print(f"task {task_id + 1}: {apart:.1e} apart, {moved:.1e} moved", flush=True)
+        pairs = zip(names, note.final, strict=True)
+        finals.append([named[name].detach().clone().view_as(final) for name, final in pairs])
+    return finals
+
+
+def farthest(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """The largest difference of any parameter."""
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
 
 
 def main() -> None:
@@ -206,7 +223,12 @@ def main() -> None:
             redirect_stderr(nothing),
         ):
             notes = run_source(checkout, arguments, config.training.batch_size)
-        follow(config, registry, notes)
+        ours = follow(config, registry, notes)
+        nudged = follow(config, registry, notes, NUDGE)
+    for number, (note, final, control) in enumerate(zip(notes, ours, nudged, strict=True), 1):
+        apart, chaos = farthest(final, note.final), farthest(final, control)
+        moved = farthest(note.initial, note.final)
+        print(f"task {number}: {apart:.1e} apart, {chaos:.1e} if nudged, {moved:.1e} moved")
 
 
 if __name__ == "__main__":
