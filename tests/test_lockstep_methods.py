@@ -185,8 +185,8 @@ def test_every_row_of_the_copy_tasks_ends_where_it_would_alone(
 def test_tasks_of_different_lengths_end_where_they_would_alone(
     row: str, learners: dict[int, list[Learner]]
 ) -> None:
-    # few steps: Adam lets rounding grow from step to step, on some processors past the tolerance
-    _check(_with_training(SMOKE[row], iterations=4), learners)
+    # a smaller rate: at 0.01 Adam lets rounding grow past the tolerance on some processors
+    _check(_with_training(SMOKE[row], learning_rate=1e-3), learners)
 
 
 @pytest.mark.usefixtures("_precise", "tiny_pictures")
