@@ -1,7 +1,8 @@
 """The copy-task rows' own code (github.com/mariacer/cl_in_rnns), made to run on current libraries.
 
-Commit 333b8e0, or aa0b857 for hypernetworks on manipulated patterns, whose commands do not run at
-the other. Needs matplotlib and tensorboardX. Nothing in the checkout is changed.
+Commit 333b8e0; or aa0b857 for hypernetworks on manipulated patterns, whose commands do not run at
+the other, and for `permuted/hnet-rb1-first`, which the other no longer has. Needs matplotlib and
+tensorboardX. Nothing in the checkout is changed.
 """
 
 from __future__ import annotations
@@ -42,9 +43,14 @@ def command(checkout: Path, key: str) -> list[str]:
         sys.exit(f"{readme}: no such file; {checkout} is no checkout of the source")
     text = readme.read_text(encoding="utf-8")
     commands = re.findall(r"^ +\$ python3 train_copy\.py +(--(?!help).*)$", text, re.MULTILINE)
+    first = len(commands) < len(ROWS)  # aa0b857, which lacks one
+    if key.endswith("-first") != (first and published == "permuted/hnet-rb1"):
+        sys.exit(f"{key}: the README of {checkout} has another command; see {Path(__file__).name}")
+    if first and published == "permuted/online-ewc-taskid":
+        sys.exit(f"{key}: the README of {checkout} has no command of it")
     number = ROWS.index(published)
     if number > ROWS.index("permuted/online-ewc"):
-        number -= len(ROWS)  # aa0b857 lacks the row that follows: count from the end
+        number -= len(ROWS)  # the row that aa0b857 lacks follows: count from the end
     return [one for one in shlex.split(commands[number]) if one != "--use_cuda"]
 
 

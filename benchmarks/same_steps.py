@@ -14,8 +14,8 @@ the same parameters, sees the same samples (taken from our own data by their num
 the same tasks. After each task the largest difference of any parameter is printed, beside the
 largest move. Equal codes differ by rounding, which Adam lets grow from task to task: its first
 steps of a task have the size of the learning rate however small a gradient is. How far it grows is
-told by our code alone: the same steps once more, with each initial parameter changed by its 1e-15th
-part.
+told by our code alone: the same steps once more, with each initial parameter changed by 1e-15 of
+itself.
 """
 
 from __future__ import annotations
