@@ -38,6 +38,12 @@ class Sgd(Params):
     nesterov: bool = False
     """Nesterov's form of the momentum."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Sgd:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum greater than 0")
+        return self
+
 
 class Training(Params):
     """How a learner is trained on each task."""

@@ -137,6 +137,8 @@ def _described(found: Registered) -> RenderableType:
     if hasattr(loaded, "scenarios"):
         served = ", ".join(sorted(scenario.value for scenario in loaded.scenarios))
         lines.append(Text(f"scenarios: {served}"))
+    if hasattr(loaded, "regimes"):
+        lines.append(Text(f"regimes: {', '.join(sorted(loaded.regimes))}"))
     if found.kind == "dataset":
         files = ", ".join(file.name for file in loaded.files)
         return Group(*lines, Text(f"files: {files}"), Text(""))

@@ -329,6 +329,8 @@ class _Loader(Checker):
         if scenario is Scenario.TASK_FREE and regime != "sequential":
             what = f"the regime '{regime}' needs boundaries of tasks, and 'task-free' has none"
             self.wrong(settings["regime"], what)
+        elif learner and regime:
+            self.check_regime(learner.name, regime, settings.get("regime", settings["learner"]))
         if family and model and settings.get("model"):
             self.check_kind(family, model, task, settings["model"])
         if len(self.mistakes) > before or scenario is None:
@@ -353,6 +355,13 @@ class _Loader(Checker):
             )
             for seed in seeds
         )
+
+    def check_regime(self, learner: str, regime: str, node: Node) -> None:
+        loaded = self.registry.find("learner", learner).load()
+        served = sorted(getattr(loaded, "regimes", get_args(Regime)))
+        if regime not in served:
+            wanted = f"cannot serve the regime '{regime}', only {either([*map(repr, served)])}"
+            self.wrong(node, f"learner '{learner}' {wanted}")
 
     def scenario(self, node: Node | None) -> Scenario | None:
         if node is None:

@@ -18,15 +18,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from clbench.cell_run import CellRun
+from clbench.config import Regime
 from clbench.executor_contract import ExecutorContract
 from clbench.graphs import FIRST_STEPS, AlikeSteps, obstacle
 from clbench.matrix import expand
+from clbench.mixing import concatenate
 from clbench.protocols import (
     Batch,
     Context,
@@ -270,6 +272,25 @@ class LearnerContract:
             observation.outputs, before, msg="the outputs are not those before the step"
         )
         assert not torch.equal(learner.predict(as_query(batch)), before), "nothing was learnt"
+
+    def test_samples_of_several_tasks_are_judged_each_by_its_own(self) -> None:
+        learner = self.build()
+        if not {"joint", "cumulative"} & set(getattr(learner, "regimes", get_args(Regime))):
+            return  # batches never mix tasks
+        parts = [self.batches(task_id, 1)[0] for task_id in (0, 1)]
+        axis = 0 if parts[0].window is None else 1
+        ids = [torch.full((p.inputs.shape[axis],), i) for i, p in enumerate(parts)]
+        mixed = concatenate(parts)
+        if parts[0].task_id is not None:
+            mixed = replace(mixed, task_id=torch.cat(ids))
+        learner.begin_task(0)
+        before = torch.cat([learner.predict(as_query(part)) for part in parts], dim=axis)
+
+        observation = learner.observe(mixed)
+
+        torch.testing.assert_close(
+            observation.outputs, before, msg="a batch of two tasks gives other outputs than each"
+        )
 
     def test_a_restored_learner_goes_on_bit_for_bit(self) -> None:
         saved, restored = self.build(), self.build()

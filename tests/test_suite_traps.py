@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -231,4 +232,55 @@ def test_a_family_that_raises_is_a_mistake_at_its_name(
     assert mistakes(tmp_path, GOOD) == [
         "line 12, tasks.pictures.family: task family 'pictures' fails: RuntimeError: no pictures "
         "today"
+    ]
+
+
+def test_a_learner_that_cannot_serve_a_regime_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = frozenset({"sequential", "independent"})
+    monkeypatch.setattr(toys.Plain, "regimes", served, raising=False)
+
+    assert mistakes(tmp_path, GOOD.replace("learner: plain", "learner: plain, regime: joint")) == [
+        "line 14, methods.plain.regime: learner 'plain' cannot serve the regime 'joint', only "
+        "'independent' or 'sequential'"
+    ]
+    load(tmp_path, GOOD.replace("learner: plain", "learner: plain, regime: independent"))
+
+
+@pytest.mark.parametrize(
+    ("learner", "refused"),
+    [
+        (
+            "{name: chunked-hypernetwork, chunk_size: 50, hidden_sizes: [4], "
+            "task_embedding_size: 2, chunk_embedding_size: 2, beta: 1}",
+            ["joint", "cumulative"],
+        ),
+        ("generative-replay", ["independent", "joint", "cumulative"]),
+        ("coresets", []),
+        ("masking", []),
+        ("fine-tuning", []),
+    ],
+)
+def test_what_serves_one_task_at_a_time_is_given_no_mixed_ones(
+    learner: str, refused: list[str], tmp_path: Path
+) -> None:
+    found = []
+    for regime in ("sequential", "independent", "joint", "cumulative"):
+        path = tmp_path / f"{regime}.yaml"
+        method = f"methods:\n  one: {{learner: {learner}, regime: {regime}}}\n"
+        path.write_text(of_copies(f"seeds: [0]\n{method}"))
+        try:
+            suite.load(path, Registry.discover())
+        except SuiteError as error:
+            found += re.findall(r"cannot serve the regime '(\w+)', only", str(error))
+
+    assert sorted(found) == sorted(refused)
+
+
+def test_nesterov_needs_a_momentum(tmp_path: Path) -> None:
+    text = GOOD.replace("name: adam", "name: sgd").replace("eps: 1e-5", "nesterov: true")
+
+    assert mistakes(tmp_path, text) == [
+        "line 8, defaults.training.optimizer: nesterov needs a momentum greater than 0"
     ]

@@ -12,7 +12,7 @@ import toys
 from contracts import broken_promises
 from torch import Tensor
 
-from clbench.config import Training
+from clbench.config import Regime, Training
 from clbench.protocols import (
     Batch,
     Context,
@@ -107,10 +107,24 @@ class _SlowsDown(FineTuning):
         self.steps = state["steps"]
 
 
+class _TakesMixedTasksForTheFirst(FineTuning):
+    def observe(self, batch: Batch) -> Observation:
+        return super().observe(replace(batch, task_id=0))
+
+
+class _IsNeverGivenMixedTasks(_TakesMixedTasksForTheFirst):
+    regimes: ClassVar[frozenset[Regime]] = frozenset({"sequential"})
+
+    def observe(self, batch: Batch) -> Observation:
+        return FineTuning.observe(self, batch)
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
         (FineTuning, []),
+        (_TakesMixedTasksForTheFirst, ["a batch of two tasks gives other outputs than each"]),
+        (_IsNeverGivenMixedTasks, []),
         (_DrawsGlobally, ["learning depends on something besides its context"]),
         (_LearnsInPredict, ["predict changed the learner's state"]),
         (_ForgetsItsMoments, ["the restored learner went another way"]),

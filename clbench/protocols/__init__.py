@@ -29,6 +29,7 @@ from clbench.protocols.learners import (
     LearnerContext,
     NetBuilder,
     Observation,
+    ServesSomeRegimes,
 )
 from clbench.protocols.lockstep import (
     HasLockstepGradients,
@@ -101,6 +102,7 @@ __all__ = [
     "RunsAsGraph",
     "RunsInLockstep",
     "SequenceSpec",
+    "ServesSomeRegimes",
     "State",
     "Tally",
     "Task",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from clbench.config import Training
+from clbench.config import Regime, Training
 from clbench.params import Params
 from clbench.protocols.nets import MainNet, NamedTensors
 from clbench.protocols.regularizers import Regularizer
@@ -85,7 +85,8 @@ class LearnerContext:
 class Learner(Protocol):
     """A model together with the rule by which it learns one task after another.
 
-    Constructed as ``Learner(params, context)``.
+    Constructed as ``Learner(params, context)``. A learner that does not serve all regimes says so
+    (`ServesSomeRegimes`).
     """
 
     Params: ClassVar[type[Params]]
@@ -118,6 +119,17 @@ class Learner(Protocol):
 
         Tensors of a checkpoint come on the CPU, on whatever device they were.
         """
+
+
+class ServesSomeRegimes(Protocol):
+    """A learner that cannot be trained under every regime; a suite that asks for it is refused.
+
+    Under ``joint`` and ``cumulative`` batches mix tasks (``batch.task_id`` is a (B,) tensor where
+    it is given); under ``independent`` every task has a learner of its own, which begins with it.
+    """
+
+    regimes: ClassVar[frozenset[Regime]]
+    """Those that it serves; without this attribute: all."""
 
 
 @runtime_checkable

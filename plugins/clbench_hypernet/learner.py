@@ -18,7 +18,18 @@ sample: of the tasks learnt so far the one whose weights give the output distrib
 entropy is taken (HNET+ENT in the paper). Each task is trained on its own outputs only; in class-il
 an inferred task's outputs are the only ones that compete.
 
+Steps are of one task, so batches that mix tasks (joint and cumulative training) are refused. Tasks
+that the learner has not learnt, as where each has a learner of its own, are not regularized.
+
 Nothing here knows what the main net is.
+
+Departures from the sources:
+
+1. Random draws come from generators of their own per purpose.
+2. The older interface of the copy-task code is the same function with its inputs in another order.
+3. One Adam trains everything, where von Oswald et al. give task embeddings one of their own; that
+   is the same without clipping.
+4. The look-ahead adds Adam's eps after the bias correction, where hypercl adds it before.
 """
 
 from __future__ import annotations
@@ -35,6 +46,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
 from clbench import graphs
+from clbench.config import Regime
 from clbench.errors import UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
@@ -76,6 +88,7 @@ class ChunkedHypernetwork:
     Params: ClassVar[type[Params]] = ChunkedHypernetworkParams
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = WITH_BOUNDARIES
+    regimes: ClassVar[frozenset[Regime]] = frozenset({"sequential", "independent"})
 
     def __init__(self, params: ChunkedHypernetworkParams, context: LearnerContext) -> None:
         infers = not context.layout.scenario.gives_task_id_at_test
@@ -101,6 +114,7 @@ class ChunkedHypernetwork:
         self._optimiser = Optimiser(self._parameters, context.training)
         self._subsets = [context.generator("regularized-tasks")]  # one; in lockstep, of replicas
         self._task_id = 0
+        self._learnt = range(0)  # tasks, with the current one
         self._targets: Tensor | None = None  # (t, N): the weights of earlier tasks
         self._num_weights = sum(self._sizes)
         masks = [self._mask(j) for j in range(context.layout.num_tasks)]
@@ -119,10 +133,12 @@ class ChunkedHypernetwork:
     def begin_task(self, task_id: int) -> None:
         """Remember the weights of earlier tasks; the optimiser forgets its moments."""
         self._task_id = task_id
+        earlier = self._learnt
+        self._learnt = range(earlier.start if earlier else task_id, task_id + 1)
         if self._context.training.optimizer_state == "reset":
             self._optimiser.reset()
-        if task_id > 0 and self._params.beta > 0:
-            self._targets = self._generate(range(task_id))
+        if earlier and self._params.beta > 0:
+            self._targets = self._generate(earlier)
         self._set_factors()
 
     def _set_factors(self) -> None:
@@ -306,7 +322,7 @@ class ChunkedHypernetwork:
 
     def _predict_inferred(self, query: Query) -> Tensor:
         """Outputs under the weights of the task that is surest of the sample."""
-        tasks = range(self._task_id + 1)
+        tasks = self._learnt or range(1)
         candidates = []
         for task_id, flat in zip(tasks, self._generate(tasks), strict=True):
             outputs = self._net(self._named(flat), query, Context())
@@ -337,11 +353,12 @@ class ChunkedHypernetwork:
         return {"task_embeddings": self._parameters.detached["tasks"]}
 
     def state(self) -> State:
-        """Parameters, moments, targets, the generator of subsets, net and regularizers."""
+        """Parameters, moments, tasks, targets, the generator of subsets, net, regularizers."""
         return {
             "parameters": self._parameters.state(),
             "optimiser": self._optimiser.state(),
             "task_id": self._task_id,
+            "learnt": [self._learnt.start, self._learnt.stop],
             "targets": self._targets,
             "subsets": self._subsets[0].get_state(),
             "net": self._net.state(),
@@ -352,7 +369,8 @@ class ChunkedHypernetwork:
         """Take back what `state` returned."""
         self._parameters.restore(state["parameters"])
         self._optimiser.restore(state["optimiser"])
-        self._task_id, targets = state["task_id"], state["targets"]
+        self._task_id, self._learnt = state["task_id"], range(*state["learnt"])
+        targets = state["targets"]
         self._targets = None if targets is None else targets.to(self._pull.device)
         self._set_factors()
         self._subsets[0].set_state(state["subsets"])

@@ -9,6 +9,8 @@ Departures from the source (Ehret et al. 2021):
 
 1. The source keeps 200 further output rows for latent variables that coresets do not use; here
    there are none.
+2. Stored inputs come from a sweep of their own, not from the running training sweep: in both cases
+   a random subset.
 """
 
 from __future__ import annotations

@@ -21,6 +21,10 @@ Departures from the source:
 
 1. Regularizers act on both nets; those with a memory of earlier tasks never consolidate on the
    decoder, so they act on the main net only. The source knows the orthogonal penalty only.
+2. Random draws come from generators of their own per purpose.
+3. The decoder always gets the one-hot task; in the source only where each task has a head.
+4. With ``task_input`` the source also reconstructs the one-hot task of the main net's input; here
+   only the inputs of the task are.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from clbench.config import Regime
 from clbench.errors import UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
@@ -101,6 +106,7 @@ class GenerativeReplay:
     Params: ClassVar[type[Params]] = GenerativeReplayParams
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL})
+    regimes: ClassVar[frozenset[Regime]] = frozenset({"sequential"})
 
     def __init__(self, params: GenerativeReplayParams, context: LearnerContext) -> None:
         spec, layout = context.spec, context.layout
@@ -162,7 +168,7 @@ class GenerativeReplay:
         self.parameters.zero_gradients()
         weights = self.parameters.named
         main, decoder = _part(weights, "main"), _part(weights, "decoder")
-        assert isinstance(batch.task_id, int)  # the scenario gives it, and tasks are not mixed
+        assert isinstance(batch.task_id, int)  # scenario and regime say so
         assert batch.window is not None  # sequences
         inputs = batch.inputs
         *lead, steps, B, _ = inputs.shape

@@ -14,7 +14,7 @@ from clbench.config import Adam, Sgd, Training
 from clbench.errors import UnavailableError
 from clbench.protocols import Batch, Context, Learner, Regularizer, SequenceSpec
 from clbench.scenario import Heads, OutputLayout, Scenario
-from clbench.testing import LearnerContract
+from clbench.testing import LearnerContract, equal
 from clbench_copytask.elman import Elman
 from clbench_copytask.recurrent import RecurrentParams
 from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
@@ -124,6 +124,9 @@ def _literal_step(
         {"regularized_heads": "all"},
         {"old_embeddings": "frozen"},
         {"look_ahead": True, "old_embeddings": "frozen", "activation": "sigmoid"},
+        {"regularized_tasks": 1},
+        {"regularized_tasks": 1, "look_ahead": True},
+        {"regularized_tasks": 2},
     ],
     ids=str,
 )
@@ -133,12 +136,16 @@ def test_a_step_follows_the_gradient_of_the_stated_loss(
 ) -> None:
     orthogonal = Orthogonal(OrthogonalParams(strength=0.2), _net(heads)[0])
     learner = _learner(_params(**changes), (orthogonal,), heads, learning_rate=0.002)
-    _learn(learner, 0, 3)
-    _learn(learner, 1, 3)
-    learner.begin_task(2)
-    targets = learner._generate(range(2))[:, None]
-    for batch in _batches(2, 3):
-        expected = _literal_step(learner, batch, 2, [0, 1], targets, strength=0.2)
+    for task_id in range(3):
+        _learn(learner, task_id, 3)
+    learner.begin_task(3)
+    targets = learner._generate(range(3))[:, None]
+    twin = torch.Generator()
+    twin.set_state(learner._subsets[0].get_state())
+    regularized = changes.get("regularized_tasks", 3)
+    for batch in _batches(3, 4):
+        subset = torch.randperm(3, generator=twin)[:regularized].tolist()
+        expected = _literal_step(learner, batch, 3, subset, targets, strength=0.2)
         before = {n: t.detach().clone() for n, t in learner._parameters.named.items()}
 
         learner.observe(batch)
@@ -184,6 +191,19 @@ def test_a_random_subset_of_earlier_tasks_is_drawn_afresh_at_each_step() -> None
     assert {len(subset) for subset in drawn} == {1}
     for j in range(3):
         assert 70 < drawn.count((j,)) < 130  # 100 expected, standard deviation 8
+
+
+@pytest.mark.parametrize("regularized", ["all", 1])
+def test_tasks_that_have_not_been_learnt_are_not_regularized(regularized: Any) -> None:
+    """As with training from scratch, where each task has a learner of its own."""
+    strong, none = (
+        _learner(_params(beta=beta, regularized_tasks=regularized), optimizer=Adam())
+        for beta in (1000.0, 0.0)
+    )
+    for learner in (strong, none):
+        _learn(learner, 2, 4)
+
+    assert equal(strong._parameters.state(), none._parameters.state())
 
 
 def test_a_strong_penalty_keeps_the_weights_of_earlier_tasks() -> None:
