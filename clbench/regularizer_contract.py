@@ -137,7 +137,13 @@ class RegularizerContract:
 
         penalty = _penalty(regularizer, params)
         assert penalty.requires_grad, "the penalty is detached from the parameters"
+        tensors = list(params.values())
+        given = torch.autograd.grad(penalty, tensors, retain_graph=True, allow_unused=True)
+        kept = [None if gradient is None else gradient.clone() for gradient in given]
         penalty.backward()  # type: ignore[no-untyped-call]
+        again = [tensor.grad for tensor in tensors]
+        repeats = equal(given, kept) and equal(again, kept)
+        assert repeats, "the gradient of the penalty is another when it is taken again"
 
         has_gradient = any(t.grad is not None and t.grad.abs().sum() > 0 for t in params.values())
         assert has_gradient, "the penalty has no gradient"

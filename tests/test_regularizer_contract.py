@@ -169,6 +169,26 @@ class _CannotWatch(_Pull):
     watches = frozenset({"step"})
 
 
+class _Scaled(torch.autograd.Function):
+    """Half the squared norm, with a gradient that is scaled where it is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, offset: Tensor) -> Tensor:
+        ctx.offset = offset.clone()
+        return offset.square().sum() / 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return ctx.offset.mul_(2.0 * gradient)
+
+
+class _ScalesItsGradientAgain(_Pull):
+    def penalty(self, params: NamedTensors) -> Any:
+        if not self.anchor:
+            return None
+        return _Scaled.apply(params["w"] - self.anchor["w"])  # type: ignore[no-untyped-call]
+
+
 class _Regularizers(RegularizerContract):
     regularizer: ClassVar[Callable[[], Any]]
 
@@ -192,6 +212,10 @@ class _RegularizersWithAMean(_Regularizers):
         (_MissesTheAnchor, ["the penalty is not zero at the anchor"]),
         (_PullsFromTheStart, ["there is a penalty before any task has ended"]),
         (_HasNoGradient, ["the penalty has no gradient"]),
+        (
+            _ScalesItsGradientAgain,
+            ["the gradient of the penalty is another when it is taken again"],
+        ),
         (_RestoresNothing, ["the restored regularizer went another way"]),
         (_IsAVector, ["the penalty is not one number: its shape is (1, 3), not ()"] * 2),
         (_IsDetached, ["the penalty is detached from the parameters"]),

@@ -45,5 +45,5 @@ class _Quadratic(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_penalty: Tensor) -> tuple[Tensor | None, ...]:
-        torch._foreach_mul_(ctx.pulls, 2 * ctx.strength * d_penalty)
-        return (None, None, None, *ctx.pulls)
+        pulls = torch._foreach_mul(ctx.pulls, 2 * ctx.strength * d_penalty)
+        return (None, None, None, *pulls)

@@ -62,7 +62,7 @@ def test_parameter_counts_are_those_of_the_source(
 @pytest.mark.parametrize("gained", ["no gains", "one mask", "a mask per sample"])
 def test_outputs_and_gradients_are_those_of_the_equations(window: slice, gained: str) -> None:
     net = Elman(RecurrentParams(hidden_size=12), SPEC, MULTI_HEAD)
-    params, x = _double(net), _inputs(11, 6, 8)
+    params, x = _double(net), _inputs(11, 6, 8).requires_grad_()
     gain: Tensor | float = 1.0
     context = Context()
     if gained != "no gains":
@@ -72,9 +72,10 @@ def test_outputs_and_gradients_are_those_of_the_equations(window: slice, gained:
     weights = _inputs(window.stop - window.start, 6, 35, seed=2)
 
     outputs = net(params, Query(inputs=x, task_id=0, window=window), context)
-    ours = torch.autograd.grad((outputs * weights).sum(), list(params.values()))
+    leaves = [*params.values(), x]
+    ours = torch.autograd.grad((outputs * weights).sum(), leaves)
     expected = literal(params, x, window, gain)
-    theirs = torch.autograd.grad((expected * weights).sum(), list(params.values()))
+    theirs = torch.autograd.grad((expected * weights).sum(), leaves)
 
     torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
     for mine, other in zip(ours, theirs, strict=True):
