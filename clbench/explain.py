@@ -89,8 +89,12 @@ class Explanation:
         return lines + [f"  {line}" for line in self._changes()]
 
     def _about(self, check: Check) -> Iterator[str]:
-        if check.observed is None:
+        if check.status == "unmeasured":
+            yield "its records do not measure it"
+        elif check.observed is None:
             yield f"no full-budget record to judge{f': {check.note}' if check.note else ''}"
+        elif check.threshold.holds(check.observed.mean):
+            yield f"a seed that ends without a result fails the row: {check.note}"
         else:
             yield distance(check, check.observed)
             yield certainty(check, check.observed)

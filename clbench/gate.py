@@ -31,7 +31,7 @@ from rich.text import Text
 
 from clbench import grids
 from clbench.errors import ClbenchError
-from clbench.metrics import SUMMARIES, Aggregate, aggregate
+from clbench.metrics import SUMMARIES, Aggregate, aggregate, name_of
 from clbench.published import Ledger
 from clbench.records import Record
 from clbench.references import References
@@ -45,8 +45,14 @@ from clbench.thresholds import Threshold
 COMPARED = ("during_accuracy", "final_accuracy", "online_accuracy")
 """What is compared with reference records."""
 
+BROKEN = ("failed", "timed-out", "out-of-memory")
+"""How a seed ends that no mean over the others makes up for."""
+
 FALLBACK_MARGIN = 0.01
 """Fraction of the reference mean that serves as margin where there is no ledger."""
+
+
+Status = Literal["holds", "fails", "missing", "unmeasured"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,9 @@ class Check:
         origin: Where the threshold is from: ``suite``, or the reference with its mean and seeds.
         observed: Mean over the seeds that have a good full-budget record; None without any.
         wanted: Number of seeds of the suite.
-        status: ``holds``, ``fails``, or ``missing`` (there is no good record).
+        status: ``holds``; ``fails``: the mean does not reach the threshold, or a seed has ended
+            without a result (`BROKEN`); ``missing``: there is no good record; ``unmeasured``: there
+            are, and they do not have the metric (too few tasks, for example).
         note: Seeds that have a record without a result, and why; plugins whose code has changed
             since; empty otherwise.
     """
@@ -69,7 +77,7 @@ class Check:
     origin: str
     observed: Aggregate | None
     wanted: int
-    status: Literal["holds", "fails", "missing"]
+    status: Status
     note: str
 
 
@@ -117,11 +125,18 @@ def compare(
     checks = [
         check
         for row in rows
+        if row.excluded is None
         for check in _compare_row(suite, row, _records(row, store), references, ledger, registry)
     ]
     if not checks:
         raise ClbenchError(f"{reference.root} has no full-budget record of these rows")
     return tuple(checks)
+
+
+def uncompared(rows: Sequence[Row], checks: Sequence[Check]) -> list[str]:
+    """The rows of a comparison that the reference has no record of."""
+    compared = {check.row for check in checks}
+    return [row.key for row in rows if row.excluded is None and row.key not in compared]
 
 
 def _compare_row(
@@ -141,8 +156,9 @@ def _compare_row(
             continue
         ours = sum(_value(record, metric) is not None for record in records.values() if record)
         margin = _margin(row, ledger, sum(reference) / len(reference))
-        better = found[0].result.metric.better
-        threshold = from_reference(metric, reference, max(1, ours), margin, better)
+        measured = found[0].result.metric
+        name = name_of(metric, measured.name)
+        threshold = from_reference(metric, name, reference, max(1, ours), margin, measured.better)
         origin = _origin(reference) + ("" if is_same_question else ", asked differently")
         yield _check(row, threshold, origin, records, registry)
 
@@ -155,7 +171,7 @@ def _margin(row: Row, ledger: Ledger | None, mean: float) -> float:
 
 
 def from_reference(
-    metric: str, reference: Sequence[float], n: int, margin: float, better: str
+    metric: str, name: str, reference: Sequence[float], n: int, margin: float, better: str
 ) -> Threshold:
     """The threshold that reference values of m seeds give for a mean over n seeds.
 
@@ -168,8 +184,8 @@ def from_reference(
         spread = math.sqrt(sum((value - mean) ** 2 for value in reference) / (m - 1))
         allowance += quantile(0.95, m - 1) * spread * math.sqrt(1 / n + 1 / m)
     if better == "higher":
-        return Threshold(metric, ">=", mean - allowance)
-    return Threshold(metric, "<=", mean + allowance)
+        return Threshold(metric, name, ">=", mean - allowance)
+    return Threshold(metric, name, "<=", mean + allowance)
 
 
 def _origin(reference: Sequence[float]) -> str:
@@ -195,9 +211,12 @@ def _check(
         if record is not None and (value := _value(record, threshold.metric)) is not None
     ]
     observed = aggregate(values)
-    status: Literal["holds", "fails", "missing"] = "missing"
-    if observed is not None:
-        status = "holds" if threshold.holds(observed.mean) else "fails"
+    status: Status = "missing"
+    if observed is None and any(r is not None and r.status == "ok" for r in records.values()):
+        status = "unmeasured"
+    elif observed is not None:
+        is_whole = all(r is None or r.status not in BROKEN for r in records.values())
+        status = "holds" if is_whole and threshold.holds(observed.mean) else "fails"
     note = _note(records, registry)
     return Check(row.key, threshold, origin, observed, len(row.cells), status, note)
 
@@ -242,7 +261,7 @@ def to_rich(checks: Sequence[Check], width: int) -> RenderableType:
             grid.add_row(f"  observed {observed}, {seeds} seeds")
     counts = {name: sum(check.status == name for check in checks) for name in _COLOURS}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return Group(grid, Text(""), Text(summary or "the suite has no thresholds"))
+    return Group(grid, Text(""), Text(summary))
 
 
 def _status(check: Check) -> Text:
@@ -301,7 +320,7 @@ def to_junit(
         explanations: Row -> why its red checks are red, for the body of the failure.
     """
     failures = sum(check.status == "fails" for check in checks)
-    missing = sum(check.status == "missing" for check in checks)
+    missing = sum(check.status in ("missing", "unmeasured") for check in checks)
     counts = {"tests": str(len(checks)), "failures": str(failures), "errors": str(missing)}
     root = ElementTree.Element("testsuites", {"name": "clbench", **counts})
     group = ElementTree.SubElement(root, "testsuite", {"name": suite, **counts})
@@ -359,11 +378,11 @@ def _property(text: str) -> str:
 
 def words(threshold: Threshold) -> str:
     """``final_accuracy >= 97``."""
-    return f"{threshold.metric} {threshold.relation} {threshold.bound:.5g}"
+    return f"{threshold.name} {threshold.relation} {threshold.bound:.5g}"
 
 
 def _observed(check: Check) -> str:
-    return "–" if check.observed is None else f"{check.observed.mean:.2f}"
+    return "–" if check.observed is None else f"{check.observed.mean:.5g}"
 
 
 def seeds_of(check: Check) -> str:
@@ -371,4 +390,4 @@ def seeds_of(check: Check) -> str:
     return f"{check.observed.n if check.observed else 0} of {check.wanted}"
 
 
-_COLOURS = {"holds": "green", "fails": "red", "missing": "yellow"}
+_COLOURS = {"holds": "green", "fails": "red", "missing": "yellow", "unmeasured": "yellow"}

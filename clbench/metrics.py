@@ -242,7 +242,12 @@ def names(metric: str) -> Mapping[str, str]:
 
     With the metric ``mse``, ``final_mse`` stands for what is otherwise ``final_accuracy``.
     """
-    return {key.replace("_accuracy", f"_{metric}"): key for key in SUMMARIES}
+    return {name_of(key, metric): key for key in SUMMARIES}
+
+
+def name_of(summary: str, metric: str) -> str:
+    """What suites call a summary of a metric: ``final_mse`` for ``final_accuracy``."""
+    return summary.replace("_accuracy", f"_{metric}")
 
 
 @dataclass(frozen=True, slots=True)

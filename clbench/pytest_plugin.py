@@ -188,6 +188,10 @@ class ThresholdItem(pytest.Item):
             if self.config.getoption("clbench_missing") == "skip":
                 pytest.skip(text)
             raise ThresholdError(text)
+        if check.status == "unmeasured":
+            raise ThresholdError(
+                f"the records of {self.row.key} do not give what {self.name} needs"
+            )
         if check.status == "fails":
             assert check.observed is not None  # otherwise it is missing
             seeds = f"{gate.seeds_of(check)} seeds{f'; {check.note}' if check.note else ''}"

@@ -27,11 +27,13 @@ class Threshold:
 
     Attributes:
         metric: Key of a summary metric (`clbench.metrics.SUMMARIES`).
+        name: What suites call it: ``final_mse`` where the scores are errors.
         relation: ``>=`` or ``<=``.
         bound: In the unit of the metric.
     """
 
     metric: str
+    name: str
     relation: str
     bound: float
 
@@ -65,5 +67,5 @@ def read_thresholds(
             text = f"expected a threshold such as '>= 97', found {describe(child.value)}"
             checker.wrong(child, text)
             continue
-        found.append(Threshold(key, match[1], float(match[2])))
+        found.append(Threshold(key, name, match[1], float(match[2])))
     return tuple(found)

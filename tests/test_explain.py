@@ -238,7 +238,7 @@ def test_annotations_are_escaped_and_only_of_what_does_not_hold(
 
     assert text.splitlines() == [
         "::error file=a%2Cb.yaml,title=a/plain%3A final_accuracy >= 89.5 fails::"
-        "observed 80.00, 1 of 3 seeds, from: suite%0A100 %25%0Aof: it, all",
+        "observed 80, 1 of 3 seeds, from: suite%0A100 %25%0Aof: it, all",
         "::error file=a%2Cb.yaml,title=a/other%3A during_accuracy >= 50 missing::"
         "observed –, 0 of 3 seeds, from: suite",
     ]

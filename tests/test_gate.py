@@ -14,8 +14,9 @@ import suite_files
 import toys
 from rich.console import Console
 
-from clbench import gate, published
+from clbench import explain, gate, published
 from clbench.errors import ClbenchError, RecordError
+from clbench.records import MetricInfo
 from clbench.store import Store
 from clbench.suite import Suite
 from clbench.thresholds import Threshold
@@ -67,20 +68,20 @@ def test_reduced_budgets_are_no_evidence_for_thresholds(suite: Suite, tmp_path: 
     ("reference", "n", "better", "expected"),
     [
         # one reference seed: nothing but the margin
-        ([90.0], 1, "higher", Threshold("x", ">=", 89.0)),
+        ([90.0], 1, "higher", Threshold("x", "x", ">=", 89.0)),
         # s = 1, t_{0.95, 2} = 2.919986, sqrt(1/1 + 1/3) = 1.154701: 3.371709 below
-        ([89.0, 90.0, 91.0], 1, "higher", Threshold("x", ">=", 90 - 1 - 3.371709)),
+        ([89.0, 90.0, 91.0], 1, "higher", Threshold("x", "x", ">=", 90 - 1 - 3.371709)),
         # sqrt(1/3 + 1/3) = 0.816497: 2.384160
-        ([89.0, 90.0, 91.0], 3, "higher", Threshold("x", ">=", 90 - 1 - 2.384160)),
-        ([89.0, 90.0, 91.0], 3, "lower", Threshold("x", "<=", 90 + 1 + 2.384160)),
+        ([89.0, 90.0, 91.0], 3, "higher", Threshold("x", "x", ">=", 90 - 1 - 2.384160)),
+        ([89.0, 90.0, 91.0], 3, "lower", Threshold("x", "x", "<=", 90 + 1 + 2.384160)),
         # seeds that agree leave the margin alone
-        ([90.0, 90.0], 5, "higher", Threshold("x", ">=", 89.0)),
+        ([90.0, 90.0], 5, "higher", Threshold("x", "x", ">=", 89.0)),
     ],
 )
 def test_a_reference_gives_a_threshold_by_the_stated_rule(
     reference: list[float], n: int, better: str, expected: Threshold
 ) -> None:
-    found = gate.from_reference("x", reference, n, 1.0, better)
+    found = gate.from_reference("x", "x", reference, n, 1.0, better)
 
     assert (found.metric, found.relation) == (expected.metric, expected.relation)
     assert found.bound == pytest.approx(expected.bound, abs=1e-5)
@@ -99,7 +100,9 @@ def test_records_are_compared_with_those_of_a_reference(suite: Suite, tmp_path: 
         ("a/plain", "final_accuracy", "holds"),
     ]
     assert [check.status for check in failed] == ["holds", "fails"]
-    assert failed[1].threshold == Threshold("final_accuracy", ">=", 88.0)  # the ledger's margin
+    assert failed[1].threshold == Threshold(
+        "final_accuracy", "final_accuracy", ">=", 88.0
+    )  # the ledger's margin
     assert failed[1].origin == "reference 90, 3 seeds"
 
 
@@ -228,6 +231,94 @@ def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_p
     assert str(same.value) == f"{tmp_path / 'x' / '..' / 'ours'} cannot be its own reference"
 
 
+@pytest.mark.parametrize("status", ["failed", "timed-out", "out-of-memory"])
+def test_a_seed_that_breaks_fails_its_row_however_good_the_others_are(
+    suite: Suite, tmp_path: Path, status: str
+) -> None:
+    store = _store(tmp_path / "results", suite, 99.0, 99.0)
+    store.put(records.bad(suite.rows[0].cells[2], status))
+
+    check = gate.judge(suite.rows[:1], store)[0]
+
+    assert (check.status, check.note) == ("fails", f"seed 3: {status}")
+    told = "\n".join(explain.explain(suite, [check], store, None)[0].lines())
+    assert f"a seed that ends without a result fails the row: seed 3: {status}" in told
+
+
+def test_a_seed_whose_data_are_not_here_leaves_the_others_to_judge(
+    suite: Suite, tmp_path: Path
+) -> None:
+    store = _store(tmp_path / "results", suite, 99.0, 99.0)
+    store.put(records.bad(suite.rows[0].cells[2], "skipped"))
+
+    check = gate.judge(suite.rows[:1], store)[0]
+
+    assert (check.status, check.note) == ("holds", "seed 3: skipped")
+
+
+def test_a_metric_that_the_records_do_not_have_is_unmeasured(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "results", suite, 99.0)
+    wanted = Threshold("online_accuracy", "online_accuracy", ">=", 5.0)
+    rows = [replace(suite.rows[0], thresholds=(wanted,))]
+
+    checks = gate.judge(rows, store)
+
+    assert [check.status for check in checks] == ["unmeasured"]
+    assert gate.advice(Path("toy.yaml"), rows, checks, store) == ""
+    (case,) = ElementTree.fromstring(gate.to_junit("toy", checks)).iter("testcase")
+    assert [(part.tag, part.get("type")) for part in case] == [("error", "unmeasured")]
+    told = explain.explain(suite, checks, store, None)[0].lines()
+    assert told[2] == "    its records do not measure it"
+
+
+def test_scores_that_are_no_accuracies_have_their_own_name_and_enough_digits(
+    suite: Suite, tmp_path: Path
+) -> None:
+    def errors(config: Any, last: float) -> Any:
+        record = records.good(config, diagonal=last, last=last)
+        assert record.result is not None
+        metric = MetricInfo(name="mse", unit="", better="lower")
+        result = record.result.model_copy(update={"metric": metric})
+        return record.model_copy(update={"result": result})
+
+    stores = [Store(tmp_path / name) for name in ("ours", "reference")]
+    for store, value in zip(stores, (0.0035, 0.002), strict=True):
+        records.put(store, suite.rows[0].cells, value, made=errors)
+
+    checks = gate.compare(suite.name, suite.rows, *stores, None)
+
+    console = Console(width=200, file=io.StringIO())
+    console.print(gate.to_rich(checks, 200))
+    assert [gate.words(check.threshold) for check in checks] == [
+        "during_mse <= 0.00202",
+        "final_mse <= 0.00202",
+    ]
+    assert console.file.getvalue().count(" 0.0035 ") == 2  # type: ignore[attr-defined]
+
+
+def test_a_row_that_is_now_excluded_is_not_compared(tmp_path: Path) -> None:
+    before = suite_files.load(tmp_path, suite_files.WITH_THRESHOLDS)
+    reference = Store(tmp_path / "reference")
+    for row in before.rows:
+        records.put(reference, row.cells, 90.0)
+    ours = _store(tmp_path / "ours", before, 90.0)
+    text = suite_files.WITH_THRESHOLDS + "exclude: [{method: other, task: a, why: undefined}]\n"
+    after = suite_files.load(tmp_path, text)
+
+    checks = gate.compare(after.name, after.rows, ours, reference, LEDGER)
+
+    assert {check.row for check in checks} == {"a/plain"}
+    assert gate.uncompared(after.rows, checks) == []
+
+
+def test_rows_without_a_reference_are_known(suite: Suite, tmp_path: Path) -> None:
+    reference = _store(tmp_path / "reference", suite, 90.0)
+
+    checks = gate.compare(suite.name, suite.rows, Store(tmp_path / "ours"), reference, LEDGER)
+
+    assert gate.uncompared(suite.rows, checks) == ["a/other"]
+
+
 def test_junit_tells_failures_and_what_is_missing(suite: Suite, tmp_path: Path) -> None:
     store = _store(tmp_path / "worse", suite, 80.0)
 
@@ -242,7 +333,7 @@ def test_junit_tells_failures_and_what_is_missing(suite: Suite, tmp_path: Path) 
         "toy.a/plain",
         "final_accuracy >= 89.5 (suite)",
     )
-    assert (fails[0].tag, fails[0].get("message")) == ("failure", "observed 80.00, 1 of 3 seeds")
+    assert (fails[0].tag, fails[0].get("message")) == ("failure", "observed 80, 1 of 3 seeds")
     assert (missing[0].tag, missing[0].get("message")) == ("error", "observed –, 0 of 3 seeds")
 
 
@@ -323,7 +414,7 @@ def test_the_checks_read_well_in_a_narrow_terminal(suite: Suite, tmp_path: Path)
         ">=",
         "89.5",
         "suite",
-        "80.00",
+        "80",
         "1",
         "of",
         "3",
@@ -342,7 +433,7 @@ def test_where_the_table_does_not_fit_no_word_is_broken(suite: Suite, tmp_path: 
     assert [line.rstrip() for line in console.export_text().splitlines()] == [
         "a/plain: fails (seed 2: timed-out)",
         "  final_accuracy >= 89.5 (suite)",
-        "  observed 80.00, 1 of 3 seeds",
+        "  observed 80, 1 of 3 seeds",
         "a/other: missing",
         "  during_accuracy >= 50 (suite)",
         "  observed –, 0 of 3 seeds",

@@ -86,8 +86,8 @@ def test_overrides_go_from_defaults_to_method_to_cell(tmp_path: Path) -> None:
     training = row.cells[0].training
     assert (training.iterations, training.batch_size, training.learning_rate) == (10, 7, 0.3)
     assert row.thresholds == (
-        Threshold("final_accuracy", ">=", 80.0),
-        Threshold("forgetting", "<=", 5.0),
+        Threshold("final_accuracy", "final_accuracy", ">=", 80.0),
+        Threshold("forgetting", "forgetting", "<=", 5.0),
     )
 
 
