@@ -4,10 +4,10 @@ A cell has a folder in the cache, ``<cache>/clbench/checkpoints/<id>``, with two
 written whole or not at all; if the newer one cannot be read the older one serves. They hold
 tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
 a file that somebody changed runs no code. Tensors are written from the CPU and read to it, wherever
-they are used. A checkpoint serves only the program that made it: the same commit of a clean
-checkout or the same installed version, the same torch, the same code of third-party plugins, and
-the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell has ended, whoever keeps
-its record removes its checkpoints.
+they are used. A checkpoint serves only the program that made it: the same commit, and the same
+code where a checkout has changes, or the same installed version; the same torch, the same code of
+third-party plugins, and the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell
+has ended, whoever keeps its record removes its checkpoints.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def run(
     ] = False,
 ) -> None:
     """Run the cells of suites that have no record yet, and print the table."""
-    from clbench import devices, engines, groups, session
+    from clbench import devices, engines, groups, published, session
 
     if device is not None:
         devices.check(device)
@@ -158,6 +158,8 @@ def run(
     trackers = engines.trackers(registry, track or ())
     loaded = [_load(path, registry, anew=not dry_run) for path in suites]
     plans = [_plan(suite, only, seeds, budget, results, force) for suite in loaded]
+    for suite in loaded:  # rather now than after hours of work
+        published.find(results, suite.path, suite.published)
     for plan in plans:
         if not force:
             tell_changed([cell.config for cell in plan.cells], plan.store, registry)
@@ -174,6 +176,8 @@ def run(
             notices.print("stopped; finished cells are kept, the same command runs the rest")
             raise typer.Exit(130) from None
         _print_table(session.table(plan), "rich")
+        if fail_fast and not good:
+            break
     raise typer.Exit(0 if good else 1)
 
 
@@ -263,9 +267,17 @@ def check(
     loaded = _load(suite, registry)
     rows, store = matrix.select(loaded, only or ("*",)), Store(results)
     checks = gate.judge(rows, store, registry)
+    alone: list[str] = []
     if against is not None:
         ledger = published.find(results, loaded.path, loaded.published)
-        checks += gate.compare(loaded.name, rows, store, Store(against), ledger, registry)
+        compared = gate.compare(loaded.name, rows, store, Store(against), ledger, registry)
+        alone = gate.uncompared(rows, compared)
+        checks += compared
+    if not checks:
+        raise ClbenchError(
+            f"{suite}: none of the {len(rows)} rows has a threshold; `expect` sets them in the "
+            "suite, and --against takes them from other records"
+        )
     told: dict[str, str] = {}
     if explain:
         found = explaining.explain(loaded, checks, store, Store(against) if against else None)
@@ -274,6 +286,9 @@ def check(
         _write(junit, gate.to_junit(loaded.name, checks, told))
     width = _width()
     Console(width=width, highlight=False).print(gate.to_rich(checks, width))
+    if alone:
+        text = f"not compared, as {against} has no full-budget record of them: {', '.join(alone)}"
+        out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
     if what_to_do := gate.advice(suite, rows, checks, store):
         out.print(f"\n{what_to_do}", markup=False, highlight=False, soft_wrap=True)
     judged = {check.row for check in checks}
@@ -318,20 +333,28 @@ def report(
 
 
 @app.command()
-def validate(suites: Annotated[list[Path], typer.Argument(help="Suite files.")]) -> None:
-    """Check suite files whole, without running anything."""
-    from clbench.errors import SuiteError
+def validate(
+    suites: Annotated[list[Path], typer.Argument(help="Suite files.")],
+    results: Results = Path("results"),
+) -> None:
+    """Check suite files whole, with their published values, without running anything."""
+    from clbench import published
+    from clbench.errors import FileError
 
     registry, bad = _registry(), 0
     for path in suites:
         try:
             loaded = _load(path, registry, anew=True)
-        except SuiteError as error:
+            ledger = published.find(results, path, loaded.published)
+        except FileError as error:
             bad += 1
             notices.print(escape(str(error)), soft_wrap=True, highlight=False)
-        else:
-            cells = sum(len(row.cells) for row in loaded.rows)
-            typer.echo(f"{path}: suite '{loaded.name}', {len(loaded.rows)} rows, {cells} cells")
+            continue
+        for text in published.strangers(ledger, [row.key for row in loaded.rows]) if ledger else ():
+            text = f"{path}: published '{loaded.published}': {text}"
+            notices.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        cells = sum(len(row.cells) for row in loaded.rows)
+        typer.echo(f"{path}: suite '{loaded.name}', {len(loaded.rows)} rows, {cells} cells")
     raise typer.Exit(2 if bad else 0)
 
 
@@ -365,6 +388,7 @@ def show(
             autocompletion=completion.names,
         ),
     ],
+    results: Results = Path("results"),
 ) -> None:
     """Show the matrix of a suite, the parameters of a name, or what a kind of plugin must have."""
     from clbench import listing, session
@@ -373,7 +397,7 @@ def show(
     path = Path(what)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         suite = _load(path, registry)
-        plan = _plan(suite, None, None, "1", Path("results"))
+        plan = _plan(suite, None, None, "1", results)
         out.print(session.describe(plan))
     else:
         shown = listing.describe(registry, what)

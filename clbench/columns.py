@@ -57,9 +57,9 @@ def known(table: ResultsTable) -> dict[str, Column]:
     """All columns that a table can have, by name."""
     headings = {name: heading for heading, name in {**_OF_TASKS, **_OF_STREAMS}.items()}
     headings |= {name: heading for heading, name in _main(table).items()}
-    found = [_metric(table, name, headings.get(name, _spaced(name))) for name in SUMMARIES]
+    found = [_metric(name, headings.get(name, _spaced(name))) for name in SUMMARIES]
     for what in ("during", "final", "online"):
-        found.append(_published_number(table, what))
+        found.append(_published_number(what))
     return {column.name: column for column in (*found, *_OTHERS)}
 
 
@@ -156,15 +156,15 @@ def _difference(first: Line, second: Line, metric: str) -> Any:
 
 def wide(table: ResultsTable) -> list[Column]:
     """Of a page, and of a terminal with room for everything."""
-    main = [_metric(table, name, heading) for heading, name in _main(table).items()]
+    main = [_metric(name, heading) for heading, name in _main(table).items()]
     found = _OF_STREAMS if table.is_stream else _OF_TASKS
-    further = [_plain(table, name, heading) for heading, name in found.items()]
+    further = [_plain(name, heading) for heading, name in found.items()]
     return [*main, *_judged(table), *further, MINUTES, PARAMETERS]
 
 
 def narrow(table: ResultsTable, num_metrics: int | None = None) -> list[Column]:
     """Of a terminal without room for intervals; with its first metrics only, or all main ones."""
-    main = [_plain(table, name, heading) for heading, name in _main(table).items()]
+    main = [_plain(name, heading) for heading, name in _main(table).items()]
     return [*main[:num_metrics], *_judged(table)]
 
 
@@ -172,9 +172,9 @@ def written(table: ResultsTable) -> list[Column]:
     """Of Markdown and LaTeX."""
     published = ["online"] if table.is_stream else ["during", "final"]
     return [
-        *(_metric(table, name, heading) for heading, name in _main(table).items()),
+        *(_metric(name, heading) for heading, name in _main(table).items()),
         SEEDS,
-        *(_published_number(table, name) for name in published),
+        *(_published_number(name) for name in published),
         VERDICT,
     ]
 
@@ -207,38 +207,38 @@ _OF_STREAMS = {
 }
 
 
-def decimals(table: ResultsTable, name: str) -> int:
+def decimals(line: Line, name: str) -> int:
     """Digits after the point of a summary."""
-    return 4 if name in ("plasticity", "loss_of_plasticity") else table.decimals
+    return 4 if name in ("plasticity", "loss_of_plasticity") else line.decimals
 
 
-def _metric(table: ResultsTable, name: str, heading: str) -> Column:
+def _metric(name: str, heading: str) -> Column:
     def value(line: Line) -> float | None:
         found = line.summaries[name]
         return found.mean if found else None
 
     def text(line: Line) -> str:
-        return _interval(line.summaries[name], decimals(table, name))
+        return _interval(line.summaries[name], decimals(line, name))
 
     return Column(name, heading, text, value)
 
 
-def _plain(table: ResultsTable, name: str, heading: str) -> Column:
+def _plain(name: str, heading: str) -> Column:
     """A metric without its interval."""
 
     def text(line: Line) -> str:
-        return _mean(line.summaries[name], decimals(table, name))
+        return _mean(line.summaries[name], decimals(line, name))
 
-    return replace(_metric(table, name, heading), text=text)
+    return replace(_metric(name, heading), text=text)
 
 
-def _published_number(table: ResultsTable, what: str) -> Column:
+def _published_number(what: str) -> Column:
     def value(line: Line) -> float | None:
         found = line.published.get(what)
         return found.value if found else None
 
     def text(line: Line) -> str:
-        return _number(line.published.get(what), table.decimals)
+        return _number(line.published.get(what), line.decimals)
 
     return Column(f"published_{what}", f"published {what}", text, value)
 
@@ -263,7 +263,7 @@ def _published(line: Line, table: ResultsTable) -> str:
     if not line.published:
         return ""
     wanted = ("online",) if table.is_stream else ("during", "final")
-    return " / ".join(_number(line.published.get(name), table.decimals) or "–" for name in wanted)
+    return " / ".join(_number(line.published.get(name), line.decimals) or "–" for name in wanted)
 
 
 def _number(number: Number | None, decimals: int) -> str:

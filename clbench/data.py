@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -182,12 +183,14 @@ def fetch(dataset: Dataset, timeout: float = 60.0) -> list[Path]:
 
     Raises:
         ClbenchError: A file has no address, cannot be downloaded or written, or arrives with
-            another checksum.
+            another checksum; or a damaged one is in the way, which is left to its owner.
     """
     folder = homes()[0] / dataset.name
     new = []
-    for file in dataset.files:
-        if find(dataset.name, file) is not None:
+    for file, found, state in status(dataset):
+        if state == "damaged":
+            raise ClbenchError(f"{found} is damaged; delete it, and fetch again")
+        if state == "ok":
             continue
         if not file.url:
             raise ClbenchError(f"dataset '{dataset.name}': {file.name} cannot be downloaded")
@@ -199,7 +202,7 @@ def _download(file: DataFile, folder: Path, timeout: float) -> Path:
     try:
         with urllib.request.urlopen(file.url, timeout=timeout) as answer:
             raw = answer.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ClbenchError(f"cannot download {file.url}: {reason}") from error
     if file.md5 and _md5(raw) != file.md5:

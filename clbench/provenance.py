@@ -15,9 +15,11 @@ from types import MappingProxyType
 
 import torch
 
+from clbench import sources
 from clbench.protocols import CPU
 from clbench.records import Provenance
 
+_HERE = Path(__file__).resolve().parent.parent
 PACKAGES = ("clbench", "torch", "numpy", "pydantic", "pluggy")
 
 
@@ -63,7 +65,10 @@ def program(
     """
     commit, dirty = _checkout()
     found = {name: _version(name) or "none" for name in ("clbench", "torch")}
-    found["commit"] = f"{commit}{' and changes' if dirty else ''}"
+    found["commit"] = str(commit)
+    if dirty:
+        plugins = (path.parent.name for path in (_HERE / "plugins").glob("*/__init__.py"))
+        found["code"] = sources.digest(["clbench", *plugins]) or "unknown"
     found["device"] = device_name(device)
     return found | {f"code of {name}": digest for name, digest in code.items()}
 
@@ -86,10 +91,11 @@ def _checkout() -> tuple[str | None, bool | None]:
 
     Records are no part of the program: changes under ``results/`` do not make a checkout dirty.
     """
-    here = Path(__file__).parent.parent
     try:
-        commit = _git(here, "rev-parse", "HEAD")
-        changes = _git(here, "status", "--porcelain", "--", ".", ":(exclude)results")
+        if Path(_git(_HERE, "rev-parse", "--show-toplevel")).resolve() != _HERE:
+            return None, None  # installed somewhere below another project's checkout
+        commit = _git(_HERE, "rev-parse", "HEAD")
+        changes = _git(_HERE, "status", "--porcelain", "--", ".", ":(exclude)results")
     except (OSError, subprocess.SubprocessError):
         return None, None
     return commit, bool(changes)

@@ -14,13 +14,13 @@ A row with several published numbers gets the worst verdict of them: below, repr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import PositiveFloat, ValidationError
 
-from clbench.errors import FileError, Mistake
+from clbench.errors import FileError, Mistake, suggestion
 from clbench.metrics import Aggregate
 from clbench.params import Params, read
 from clbench.yaml12 import read as read_yaml
@@ -135,6 +135,12 @@ def _one(ours: Aggregate | None, value: float, margin: float, better: str) -> Ve
     if inside or abs(ours.mean - value) <= margin:
         return "reproduced"
     return "better" if (ours.mean > value) == (better == "higher") else "below"
+
+
+def strangers(ledger: Ledger, rows: Collection[str]) -> list[str]:
+    """What a reader must know of the rows of a ledger that a suite does not have, one text each."""
+    unknown = [key for key in ledger.rows if key not in rows]
+    return [f"the suite has no row '{key}'{suggestion(key, rows)}" for key in unknown]
 
 
 def find(results: Path, suite: Path, name: str | None) -> Ledger | None:

@@ -191,6 +191,9 @@ class Registry:
                     continue
                 for entry in entries:
                     problem = self._problem(kind, entry)
+                    names = [(other, one.name) for other, one in accepted]
+                    if problem is None and (kind, entry.name) in names:
+                        problem = f"{kind} '{entry.name}' is registered twice"
                     if problem:
                         errors.append(problem)
                     else:

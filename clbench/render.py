@@ -391,7 +391,11 @@ def update(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
         return False
     text = _text(path)
     begin, end = between_markers(text, table.suite, path)
-    path.write_text(f"{text[:begin]}\n\n{to_markdown(table, view)}\n{text[end:]}", encoding="utf-8")
+    written = f"{text[:begin]}\n\n{to_markdown(table, view)}\n{text[end:]}"
+    try:
+        path.write_text(written, encoding="utf-8")
+    except OSError as error:
+        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
     return True
 
 

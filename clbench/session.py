@@ -96,7 +96,7 @@ class _Keeper:
 
     store: Store
     display: Listener
-    failed: list[Cell] = field(default_factory=list)
+    failed: list[tuple[Cell, Record]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
 
     def started(self, cell: Cell) -> None:
@@ -115,7 +115,7 @@ class _Keeper:
         if not _was_cut_off(record):
             checkpoints.forget(record.id)
         if record.status not in ("ok", "skipped"):
-            self.failed.append(cell)
+            self.failed.append((cell, record))
         self.notes.update(record.provenance.notes if record.provenance else ())
         self.display.finished(cell, record)
 
@@ -149,9 +149,10 @@ def execute(
     Raises:
         ClbenchError: The results folder cannot be written to, or the engine cannot run.
     """
-    old = len(plan.cells) - len(plan.todo)
+    total = len(_once(plan.cells))
+    old = total - len(plan.todo)
     if old:
-        console.print(f"{old} of {len(plan.cells)} cells have a record already")
+        console.print(f"{old} of {total} cells have a record already")
     if not plan.todo:
         return True
     plan.store.prepare()
@@ -202,14 +203,22 @@ def _execute(
     with progress.listener(console, sum(map(len, todo))) as display:
         keeper = _Keeper(plan.store, display)
         engine.execute(todo, keeper, lambda: fail_fast and bool(keeper.failed))
-    for cell in keeper.failed:
-        record = plan.store.path(cell.config.id)
-        what = f"failed: {cell.row} seed {cell.config.seed} ({record} says more)"
-        console.print(Text(what, style="red"), soft_wrap=True)
+    for cell, record in keeper.failed:
+        console.print(Text(_told(cell, record, plan.store), style="red"), soft_wrap=True)
     for note, count in keeper.notes.items():
         where = f" ({count} cells)" if count > 1 else ""
         console.print(Text(f"note: {note}{where}", style="yellow"), soft_wrap=True)
     return not keeper.failed
+
+
+def _told(cell: Cell, record: Record, store: Store) -> str:
+    """What is said of a failure: where it is kept, or all of it where a good record is instead."""
+    what, path = f"failed: {cell.row} seed {cell.config.seed}", store.path(cell.config.id)
+    kept = store.find(cell.config)
+    if kept is None or kept.status != "ok" or record.failure is None:
+        return f"{what} ({path} says more)"
+    text = record.failure.traceback or f"{record.failure.type}: {record.failure.message}"
+    return f"{what} ({path} is kept: an earlier run was good)\n{text.rstrip()}"
 
 
 def table(plan: Plan) -> tables.ResultsTable:

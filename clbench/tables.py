@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from clbench.config import CellConfig
 from clbench.metrics import SUMMARIES, Aggregate, Better, aggregate
 from clbench.published import Ledger, Number, Verdict, verdict
-from clbench.records import Record
+from clbench.records import MetricInfo, Record
 from clbench.scenario import Scenario
 from clbench.store import Store
 from clbench.suite import Row, Suite
@@ -35,6 +35,7 @@ class Line:
         budget: Fraction of the full budget.
         scores: Name of a summary -> seed -> its value, of the seeds where it was measured.
         better: Direction of improvement of the scores.
+        decimals: Digits of the scores after the point.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Line:
     budget: float
     scores: Mapping[str, Mapping[int, float]]
     better: Better
+    decimals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,7 @@ class ResultsTable:
     Attributes:
         suite: Its name.
         title: Its title, or its name.
-        unit: Of the scores.
-        decimals: Digits after the point.
+        unit: Of the scores; empty where it is not the same in all rows.
         margin: Of the verdicts; None without a ledger.
         source: Of the published values; empty without a ledger.
         budget: Fraction of the full budget that the records were made with.
@@ -80,7 +81,6 @@ class ResultsTable:
     suite: str
     title: str
     unit: str
-    decimals: int
     margin: float | None
     source: str
     budget: float
@@ -117,20 +117,17 @@ def collect(
     ]
     is_missing = any(record is None for _, records in found for _, record in records)
     stale = _answered_questions(store) if is_missing else {}
+    measured = [r.result.metric for _, records in found for _, r in records if r and r.result]
+    units = {metric.unit for metric in measured}
     sections: dict[str, list[Line]] = {}
-    units: dict[tuple[str, str], None] = {}
     for row, records in found:
-        for _, record in records:
-            if record and record.result:
-                units[record.result.metric.name, record.result.metric.unit] = None
-        line = _line(row, records, ledger, budget, stale)
+        line = _line(row, records, ledger, budget, stale, measured[0] if measured else None)
         sections.setdefault(row.task_label, []).append(line)
-    name, unit = next(iter(units), ("accuracy", "%"))
+    unit = "%" if not units else units.pop() if len(units) == 1 else ""
     return ResultsTable(
         suite=suite.name,
         title=suite.title or suite.name,
         unit=unit,
-        decimals=2 if name == "accuracy" else 5,
         margin=ledger.margin if ledger else None,
         source=ledger.source if ledger else "",
         budget=budget,
@@ -163,12 +160,14 @@ def _line(
     ledger: Ledger | None,
     budget: float,
     stale: dict[str, str],
+    usual: MetricInfo | None,
 ) -> Line:
     good = [r for _, r in records if r is not None and r.status == "ok"]
     scores = {name: _scores(name, good) for name in SUMMARIES}
     summaries = {name: aggregate(list(found.values())) for name, found in scores.items()}
     entry = ledger.rows.get(row.key) if ledger else None
-    better: Better = good[0].result.metric.better if good and good[0].result else "higher"
+    metric = good[0].result.metric if good and good[0].result else usual
+    better: Better = metric.better if metric else "higher"
     ours = {name: summaries[f"{name}_accuracy"] for name in ("during", "final", "online")}
     times = [record.timing.total for record in good if record.timing]
     return Line(
@@ -186,6 +185,7 @@ def _line(
         budget=budget,
         scores=scores,
         better=better,
+        decimals=2 if metric is None or metric.name == "accuracy" else 5,
     )
 
 

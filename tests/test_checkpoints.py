@@ -253,6 +253,40 @@ def test_the_program_is_another_where_the_code_of_a_plugin_is(tmp_path: Path) ->
     assert after == provenance.program() | {"code of anchor": "1"}
 
 
+def test_the_program_is_another_where_a_checkout_with_changes_has_other_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(provenance, "_checkout", lambda: ("1234", True))
+    before = provenance.program()
+    monkeypatch.setattr(provenance.sources, "digest", lambda packages: "another")
+    after = provenance.program()
+    monkeypatch.setattr(provenance, "_checkout", lambda: ("1234", False))
+    clean = provenance.program()
+
+    assert before.pop("code") not in ("another", "unknown")
+    assert after.pop("code") == "another"
+    assert before == after == clean
+
+
+def test_a_checkout_that_clbench_is_only_installed_below_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in ("init", "-c user.name=a -c user.email=a@b commit --allow-empty -m one"):
+        subprocess.run(["git", "-C", tmp_path, *words.split()], check=True, capture_output=True)
+    installed = tmp_path / "venv" / "lib"
+    installed.mkdir(parents=True)
+    provenance._checkout.cache_clear()
+    try:
+        monkeypatch.setattr(provenance, "_HERE", tmp_path.resolve())
+        commit, dirty = provenance._checkout()
+        assert (len(commit or ""), dirty) == (40, False)
+        provenance._checkout.cache_clear()
+        monkeypatch.setattr(provenance, "_HERE", installed.resolve())
+        assert provenance._checkout() == (None, None)
+    finally:
+        provenance._checkout.cache_clear()
+
+
 def test_a_malicious_checkpoint_runs_no_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:

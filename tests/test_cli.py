@@ -222,6 +222,89 @@ def test_a_failing_cell_is_recorded_the_others_go_on_and_the_exit_code_says_so(
     assert "1 of 2 cells have a record already" in again.stderr  # the failed one is tried again
 
 
+def test_a_gate_without_anything_to_judge_is_no_green_one(tiny: Path) -> None:
+    done = clbench("check", tiny, "--only", "*/online-ewc", cwd=tiny.parent)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {tiny}: none of the 1 rows has a threshold; `expect` sets them in the suite, and "
+        "--against takes them from other records\n"
+    )
+
+
+def test_rows_that_a_reference_does_not_have_are_told(tiny: Path) -> None:
+    folder = tiny.parent
+    clbench("run", tiny, "--results", "first", "--only", "*/fine-tuning", cwd=folder)
+    clbench("run", tiny, "--results", "second", cwd=folder)
+
+    done = clbench("check", tiny, "--results", "second", "--against", "first", cwd=folder)
+
+    assert done.returncode == 0
+    assert done.stdout.endswith(
+        "\nnot compared, as first has no full-budget record of them: permuted/online-ewc\n"
+    )
+
+
+def test_a_failure_beside_a_good_record_is_told_whole(tiny: Path) -> None:
+    only = ("--seeds", "0", "--only", "*/fine-tuning")
+    clbench("run", tiny, *only, cwd=tiny.parent)
+    before = _results(tiny.parent / "results")
+
+    forced = clbench("run", tiny, *only, "--force", "--timeout", "0.001", cwd=tiny.parent)
+
+    assert forced.returncode == 1
+    assert _results(tiny.parent / "results") == before
+    assert re.search(
+        r"failed: permuted/fine-tuning seed 0 \(results/records/\w+\.json is kept: an earlier run "
+        r"was good\)\n\S",
+        forced.stderr,
+    )
+
+
+def test_published_values_that_are_not_there_are_told_before_anything_runs(tiny: Path) -> None:
+    tiny.write_text(TINY.replace("seeds:", "published: nowhere\nseeds:"))
+
+    ran = clbench("run", tiny, cwd=tiny.parent)
+    validated = clbench("validate", tiny, cwd=tiny.parent)
+
+    assert ran.returncode == validated.returncode == 2
+    assert "results/published/nowhere.yaml has 1 mistake" in ran.stderr
+    assert "results/published/nowhere.yaml has 1 mistake" in validated.stderr
+    assert not (tiny.parent / "results").exists()
+
+
+def test_published_rows_that_the_suite_does_not_have_are_told(tiny: Path) -> None:
+    tiny.write_text(TINY.replace("seeds:", "published: paper\nseeds:"))
+    ledger = tiny.parent / "results" / "published" / "paper.yaml"
+    ledger.parent.mkdir(parents=True)
+    entry = "{label: EWC, final: {value: 99}, where: Table 1}"
+    ledger.write_text(f"source: A paper\nmargin: 1\nrows: {{permuted/onlin-ewc: {entry}}}\n")
+
+    done = clbench("validate", tiny, cwd=tiny.parent)
+
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"warning: {tiny}: published 'paper': the suite has no row 'permuted/onlin-ewc'; did you "
+        "mean 'permuted/online-ewc'?\n"
+    )
+
+
+def test_the_first_failure_stops_further_suites_where_that_is_asked_for(tiny: Path) -> None:
+    other = tiny.with_name("other.yaml")
+    other.write_text(TINY.replace("suite: tiny", "suite: other"))
+    tiny.write_text(
+        TINY.replace(
+            "fine-tuning: {", "diverging: {training: {learning_rate: 3e38, optimizer: sgd}, "
+        )
+    )
+
+    options = ("--fail-fast", "--jobs", "1", "--seeds", "0")
+    done = clbench("run", tiny, other, *options, cwd=tiny.parent)
+
+    assert done.returncode == 1
+    assert "other" not in done.stdout.split()
+
+
 def test_a_damaged_record_is_named_and_not_silently_overwritten(tiny: Path) -> None:
     clbench("run", tiny, cwd=tiny.parent)
     text, path = _first_record(tiny.parent / "results")

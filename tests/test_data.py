@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import urllib.request
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -158,3 +161,27 @@ def test_missing_files_are_fetched_into_the_first_home_and_checked(
     with pytest.raises(ClbenchError, match="cannot download file://"):
         data.fetch(_Dataset(nowhere))
     assert [path.name for path in (home.parent / "first" / "toy").iterdir()] == ["a"]
+
+
+def test_a_damaged_file_is_no_file_that_is_there(home: Path) -> None:
+    (home / "a").write_bytes(b"cut off")
+
+    with pytest.raises(ClbenchError) as caught:
+        data.fetch(_Dataset(DataFile("a", md5=MD5, url="https://example.org/a")))
+
+    assert str(caught.value) == f"{home / 'a'} is damaged; delete it, and fetch again"
+
+
+def test_a_connection_that_is_cut_off_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class CutOff(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise IncompleteRead(b"half")
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: CutOff())
+
+    with pytest.raises(ClbenchError) as caught:
+        data.fetch(_Dataset(DataFile("a", url="https://example.org/a")))
+
+    assert str(caught.value) == (
+        "cannot download https://example.org/a: IncompleteRead(4 bytes read)"
+    )

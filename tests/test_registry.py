@@ -81,6 +81,13 @@ def test_a_name_already_taken_is_refused_and_the_rest_of_the_plugin_works() -> N
     )
 
 
+def test_a_name_that_a_plugin_registers_twice_is_told() -> None:
+    registry = _with(("p", _Offers("a", "b", "a")))
+
+    assert registry.plugins[0].errors == ("learner 'a' is registered twice",)
+    assert sorted(registry.table("learner")) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("entry", "error"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from dataclasses import replace
@@ -18,7 +19,7 @@ from clbench import columns, gate, published, render, tables
 from clbench.errors import ClbenchError, FileError
 from clbench.metrics import Aggregate
 from clbench.published import Entry, Number
-from clbench.records import Online
+from clbench.records import MetricInfo, Online
 from clbench.store import Store
 from clbench.suite import Suite, load
 
@@ -409,3 +410,38 @@ methods:
     assert (values["during_accuracy"], values["verdict"]) == (None, "not comparable")
     (check,) = gate.judge(suite.rows, store)
     assert check.status == "holds"
+
+
+def test_each_row_has_the_digits_of_its_own_metric(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    records.put(store, suite.rows[0].cells, 90.0)
+    record = records.good(suite.rows[2].cells[0], diagonal=0.0042, last=0.0042)
+    assert record.result is not None
+    metric = MetricInfo(name="mse", unit="", better="lower")
+    result = record.result.model_copy(update={"metric": metric})
+    store.put(record.model_copy(update={"result": result}))
+
+    table = tables.collect(suite, store, None)
+    text = render.to_markdown(table)
+
+    assert "| 90.00 " in text.replace("  ", " ").replace("  ", " ")
+    assert "| 0.00420 |" in text
+    assert table.unit == ""
+    assert "during: mean score right after" in text
+
+
+def test_a_file_that_cannot_be_written_is_told(suite: Suite, tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("<!-- clbench:begin toy -->\n<!-- clbench:end toy -->\n")
+    table = tables.collect(suite, Store(tmp_path / "none"), None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", _refuse)
+        with pytest.raises(ClbenchError) as caught:
+            render.update(path, table)
+
+    assert str(caught.value) == f"cannot write {path}: Read-only file system"
+
+
+def _refuse(*arguments: object, **options: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")

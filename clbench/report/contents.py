@@ -158,7 +158,7 @@ def _spans(entries: Sequence[Entry], table: ResultsTable) -> tuple[tuple[Span, .
             entry,
             axis.fraction(start),
             axis.fraction(end),
-            _difference(end - start, table.decimals),
+            _difference(end - start, entry.line.decimals),
         )
         for entry, start, end in ends
     )
