@@ -24,7 +24,7 @@ class Context:
     Attributes:
         gains: Factors on pre-activations by the name of the layer, ``(H,)`` or ``(B, H)``;
             empty: all ones. Masks per task are gains of 0 and 1.
-        training: Whether the pass belongs to a training step (drop-out, running statistics).
+        training: Whether the pass belongs to a training step (dropout, running statistics).
     """
 
     gains: Mapping[str, Tensor] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class HasActivity(Protocol):
     def with_activity(
         self, params: NamedTensors, query: Query, context: Context
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The outputs, and by layer the activity ``(B, H)`` or ``(B, C, H, W)`` before drop-out."""
+        """The outputs, and by layer the activity ``(B, H)`` or ``(B, C, H, W)`` before dropout."""
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ class Consolidation(Protocol):
     def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
         """The competing outputs at any parameters, ``(W, B, n)`` or ``(B, n)``; differentiable.
 
-        With the task's own context (masks, say), outside training: without drop-out. Gradients
+        With the task's own context (masks, say), outside training: without dropout. Gradients
         are on or off as where it is called.
         """
 

@@ -196,7 +196,3 @@ class CopyTask:
     def test_batches(self) -> Iterator[Batch]:
         """The test samples, once, in order."""
         return self.test.batches()
-
-    def validation_batches(self) -> Iterator[Batch]:
-        """The validation samples, once, in order."""
-        return self.validation.batches()

@@ -21,6 +21,8 @@ Departures from the sources:
    likely ones (``predicted``).
 2. The copy-task code multiplies F by gamma at every evaluation of the loss, which differs for
    gamma < 1 only; here F decays once per task, as published.
+3. Nets whose layers are matrices alone square per-sample gradients as a product of squares, which
+   is the same number.
 """
 
 from __future__ import annotations

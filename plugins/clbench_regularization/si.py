@@ -17,12 +17,16 @@ and from the second task on the penalty is::
   optimiser would take on it (its moments as they are, not changed).
 * ``total-step``: the clipped gradient of the total loss, penalties included, and the step taken.
 
-Departures from the paper:
+Departures from the sources:
 
 1. Importances are clamped at zero from below per task, as the copy-task code does, unless
    ``negative_importance`` is ``kept`` (as van de Ven & Tolias 2019 and the paper have it).
-2. The paper's own choice of g and delta corresponds to neither exactly (it leaves the optimiser's
-   state open); both readings are values of ``path``.
+2. The copy-task code adds Adam's eps before the bias correction in the look-ahead and after it in
+   the real step; here both add it after.
+3. The path integral runs on during the last task, where the copy-task code stops it; nothing uses
+   it any more.
+
+The paper leaves the optimiser's state open; two readings of g and delta are values of ``path``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A convolutional net for pictures: convolutions, then hidden layers, then outputs.
 
 Each convolution is followed by its activation, k-winners over the channels at each place,
-max-pooling and drop-out, as far as they are asked for; each hidden layer as in
+max-pooling and dropout, as far as they are asked for; each hidden layer as in
 `clbench_vision.mlp`. With the defaults it is the LeNet of Elsayed & Mahmood 2024, which has no
 activation after its convolutions::
 
@@ -203,7 +203,7 @@ class Cnn:
         return {f"duty_cycle_entropy_{name}": w.entropy() / w.max_entropy for name, w in layers}
 
     def state(self) -> State:
-        """Duty cycles, masks, and the generator of drop-out."""
+        """Duty cycles, masks, and the generator of dropout."""
         return {
             "winners": [winners.state() for winners in (*self.conv_winners, *self.winners)],
             "masks": self._masks.state(),

@@ -1,7 +1,7 @@
 """What the hidden layers of the nets for pictures have in common.
 
 A layer's pre-activations a become its output in this order: gains of the context (masks per task),
-activation, winners (`clbench_sparse.k_winners`), drop-out. In training, drop-out sets each output
+activation, winners (`clbench_sparse.k_winners`), dropout. In training, dropout sets each output
 to 0 with probability p and divides the others by 1 - p.
 """
 
@@ -57,7 +57,7 @@ class Winners(Protocol):
 
 
 class Drawings:
-    """The generator behind drop-out; it belongs to one net and is part of its state."""
+    """The generator behind dropout; it belongs to one net and is part of its state."""
 
     def __init__(self) -> None:
         self._generator = torch.Generator()
@@ -67,7 +67,7 @@ class Drawings:
         self._generator.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
     def drop(self, x: Tensor, probability: float) -> Tensor:
-        """The values with drop-out."""
+        """The values with dropout."""
         drawn = torch.empty_like(x, device=CPU).uniform_(generator=self._generator)
         kept = drawn.to(x.device, non_blocking=True).ge_(probability)
         return x * kept.div_(1 - probability)  # several times as fast as `bernoulli_`

@@ -58,7 +58,7 @@ class _LockstepNet:
 
     Args:
         params: Of the nets.
-        drawings: Behind the drop-out of each replica.
+        drawings: Behind the dropout of each replica.
     """
 
     def __init__(self, params: Any, drawings: Sequence[Drawings]) -> None:

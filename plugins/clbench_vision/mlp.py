@@ -6,7 +6,7 @@ With ``x_0`` the input, hidden layers ``i = 1 .. n`` and the activation s::
     x_i = dropout(winners(s(a_i)))
     o = W_out x_n + b_out
 
-The gains g are 1 unless a context sets them. Winners, drop-out and zeros in the weights are off
+The gains g are 1 unless a context sets them. Winners, dropout and zeros in the weights are off
 unless asked for; the output layer is always dense. With winners on raw pre-activations the
 activation is ``linear``.
 """
@@ -174,7 +174,7 @@ class Mlp:
         }
 
     def state(self) -> State:
-        """Duty cycles, masks, and the generator of drop-out."""
+        """Duty cycles, masks, and the generator of dropout."""
         return {
             "winners": [winners.state() for winners in self.winners],
             "masks": self._masks.state(),
