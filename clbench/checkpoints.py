@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,21 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clbench.cache import cache_folder
+
 FORMAT = 1
 SECONDS = 60.0
 """Time between two checkpoints of a cell within a task."""
-
-
-def cache_folder() -> Path:
-    """Where checkpoints are kept, whether it exists or not."""
-    if named := os.environ.get("CLBENCH_CACHE"):
-        return Path(named).expanduser()
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "clbench"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "clbench"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "clbench"
 
 
 def forget(cell_id: str) -> None:

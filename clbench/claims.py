@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from clbench.checkpoints import cache_folder
+from clbench.cache import cache_folder
 from clbench.config import digest
 
 WAIT_SECONDS = 10.0

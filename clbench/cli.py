@@ -328,7 +328,7 @@ def report(
     found = contents.gather(loaded, plan.rows, plan.seeds, session.table(plan), plan.store)
     tell_changed([cell.config for cell in plan.cells], plan.store, registry)
     path = output or Path(f"{loaded.name}-report.html")
-    page.write(path, page.to_html(found))
+    _write(path, page.to_html(found))
     notices.print(f"wrote {path}", soft_wrap=True, highlight=False)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, Protocol
 
+from clbench.cache import user_folder
 from clbench.errors import ClbenchError, UnavailableError
 
 VARIABLE = "CLBENCH_DATA"
@@ -81,18 +81,7 @@ class Dataset(Protocol):
 def homes() -> tuple[Path, ...]:
     """The folders that are searched, the first one first; they need not exist."""
     named = [Path(p).expanduser() for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
-    return tuple(named) or (_cache(),)
-
-
-def _cache() -> Path:
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "clbench" / "data"
+    return tuple(named) or (user_folder() / "data",)
 
 
 def find(dataset: str, file: DataFile) -> Path | None:

@@ -26,7 +26,7 @@ from pathlib import Path
 import pydantic
 
 from clbench import sources, suite
-from clbench.checkpoints import cache_folder
+from clbench.cache import cache_folder
 from clbench.config import digest
 from clbench.hookspecs import GROUP
 from clbench.params import Params

@@ -19,7 +19,7 @@ from clbench.errors import PluginError
 from clbench.metrics import ACCURACY, MSE, names
 from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
-from clbench.suite import NAME
+from clbench.suite import DEFAULTS, NAME
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -154,7 +154,7 @@ class _Builder:
 
     def _defaults(self) -> Schema:
         """The first layer: no earlier one has brought what null could take away."""
-        settings = {key: self._settings()[key] for key in _DEFAULTS}
+        settings = {key: self._settings()[key] for key in DEFAULTS}
         settings["regularizers"] = {
             **_ref("regularizers", "Name -> parameters, of all methods."),
             "additionalProperties": {"type": "object"},
@@ -247,8 +247,6 @@ class _Builder:
         metrics = [name for metric in (ACCURACY, MSE) for name in names(metric.name)]
         return _object({name: bound for name in dict.fromkeys(metrics)})
 
-
-_DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 
 _HEADS: Schema = {
     "enum": ["per-task", "shared"],

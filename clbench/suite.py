@@ -27,7 +27,7 @@ _SUITE_KEYS = (
     *("budgets", "defaults", "tasks", "methods", "exclude"),
 )
 _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_seed")
-_DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
+DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
 _TASK_SETTINGS = ("model", "training", "data_seed")
 _TASK_KEYS = ("label", "family", "scenario", *_TASK_SETTINGS)
@@ -122,7 +122,7 @@ class _Loader(Checker):
         seeds = self.seeds(values.get("seeds"))
         defaults = values.get("defaults")
         if defaults is not None:
-            self.mapping(defaults, _DEFAULTS)
+            self.mapping(defaults, DEFAULTS)
         exclusions = self.exclusions(values.get("exclude"), tasks, methods)
         rows = [
             self.row(values, (task_key, task), (method_key, method), seeds, exclusions)

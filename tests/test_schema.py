@@ -222,7 +222,7 @@ def test_it_has_the_keys_that_the_loader_takes() -> None:
     defs = found["$defs"]
 
     assert set(found["properties"]) == set(suite._SUITE_KEYS)
-    assert set(found["properties"]["defaults"]["properties"]) == set(suite._DEFAULTS)
+    assert set(found["properties"]["defaults"]["properties"]) == set(suite.DEFAULTS)
     assert set(defs["method"]["properties"]) == set(suite._METHOD_KEYS)
     assert set(defs["on"]["properties"]) == set(suite._METHOD_KEYS) - {"on"}
     assert set(suite._TASK_KEYS) <= set(defs["task"]["allOf"][0]["then"]["properties"])

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from engine_runs import Told, alone, cells, singles
 
-from clbench.checkpoints import cache_folder
+from clbench.cache import cache_folder
 from clbench.engines import engine
 from clbench.errors import ClbenchError
 from clbench.executor import Previewing, Progress

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clbench import columns, render
-from clbench.errors import ClbenchError
 from clbench.report.contents import Contents
 from clbench.report.figures import Heat
 from clbench.tables import Line
@@ -45,15 +43,3 @@ def tone(line: Line) -> str:
         return "bad" if failed else "open"
     tones = {"reproduced": "good", "better": "best", "below": "bad"}
     return tones.get(line.verdict or "", "open")
-
-
-def write(path: Path, text: str) -> None:
-    """Write the page.
-
-    Raises:
-        ClbenchError: The file cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import psutil
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from clbench.checkpoints import cache_folder
+from clbench.cache import cache_folder
 from clbench.devices import Device
 from clbench.errors import ClbenchError
 from clbench.executor import Listener

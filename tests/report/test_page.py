@@ -256,7 +256,7 @@ def test_a_browser_shows_it_without_complaints_on_a_phone_and_by_keyboard(
     suite: Suite, store: Store, tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
-    page.write(path, page.to_html(gather(suite, store)))
+    path.write_text(page.to_html(gather(suite, store)), encoding="utf-8")
 
     with browser.page(tmp_path / "profile") as shown:
         shown.open(path, width=390, scheme="dark")

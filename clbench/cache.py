@@ -1,0 +1,26 @@
+"""Where clbench keeps what can be made again: datasets, checkpoints, resolved suites."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where checkpoints, claims and resolved suites are: ``CLBENCH_CACHE``, or `user_folder`."""
+    if named := os.environ.get("CLBENCH_CACHE"):
+        return Path(named).expanduser()
+    return user_folder()
+
+
+def user_folder() -> Path:
+    """The folder in the user's cache, whether it exists or not."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "clbench"
