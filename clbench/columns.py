@@ -109,9 +109,8 @@ def best(table: ResultsTable) -> frozenset[tuple[str, str]]:
         Pairs of a line's key and the name of a metric.
     """
     lines: dict[str, list[Line]] = {}
-    for section in table.sections:
-        for line in section.lines:
-            lines.setdefault(line.task, []).append(line)
+    for line in table.lines:
+        lines.setdefault(line.task, []).append(line)
     return frozenset(
         (winner.key, metric)
         for group in lines.values()
@@ -277,6 +276,8 @@ def _verdict(line: Line) -> str:
     if line.num_seeds == 0:
         return line.status
     parts: list[str] = [line.verdict] if line.verdict else []
+    if line.is_by_interval:
+        parts.append("by its interval alone")
     if line.budget < 1 and line.verdict != "not comparable":
         parts.append(f"{percent(line.budget)} budget")
     if line.status != "ok":

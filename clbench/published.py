@@ -9,7 +9,8 @@ record, its 95 % confidence interval (from two seeds on) and the ledger's margin
   compared (other data, for example);
 * ``missing``: there is no record of ours.
 
-A row with several published numbers gets the worst verdict of them: below, reproduced, better.
+A row with several published numbers gets the worst verdict of them: below, reproduced, better. A
+row that is reproduced by its interval and not by the margin says so (`is_by_interval`).
 """
 
 from __future__ import annotations
@@ -126,6 +127,20 @@ def verdict(
     found = [_one(ours[name], value, margin, better) for name, value in numbers.items()]
     order: tuple[Verdict, ...] = ("missing", "below", "reproduced", "better")
     return min(found, key=order.index)
+
+
+def is_by_interval(
+    ours: Mapping[str, Aggregate | None], entry: Entry | None, margin: float
+) -> bool:
+    """Whether some mean of ours is farther than the margin from what was published.
+
+    Then `reproduced` rests on the width of the interval, which scatter alone makes wide.
+    """
+    if entry is None:
+        return False
+    margin = entry.margin or margin
+    pairs = [(ours[name], number.value) for name, number in entry.numbers.items()]
+    return any(mine is not None and abs(mine.mean - value) > margin for mine, value in pairs)
 
 
 def _one(ours: Aggregate | None, value: float, margin: float, better: str) -> Verdict:

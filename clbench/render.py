@@ -75,7 +75,7 @@ def _fullest(
     table: ResultsTable, candidates: Sequence[Sequence[Column]], width: int
 ) -> Sequence[Column]:
     """The first of some sets of columns for which there is room; the last needs none."""
-    lines = [line for section in table.sections for line in section.lines]
+    lines = table.lines
     name = min(_NAME, max((len(line.label) for line in lines), default=0))
 
     def room(column: Column) -> int:
@@ -100,6 +100,8 @@ def to_svg(table: ResultsTable, view: View = DEFAULT) -> str:
 
 def _coloured(text: str, otherwise: str) -> Text:
     first = text.split(" (")[0]
+    if "by its interval" in text:
+        return Text(text, style="yellow")
     style = _COLOURS.get(
         first, "red" if first.startswith(("failed", "timed-out", "out-of")) else otherwise
     )
@@ -121,6 +123,12 @@ _MEANINGS = {
     "online_forgetting": "forgetting: first two tasks less last two",
 }
 """Name of a column -> what it holds."""
+
+
+INTERVAL = (
+    " by its interval alone: it is not within the margin, and seeds that scatter widen intervals."
+)
+"""What that means, for the notes under a table that says it."""
 
 
 def notes(
@@ -152,6 +160,7 @@ def notes(
             f"Published: {table.source}. reproduced: the published value is inside our interval or "
             f"within {table.margin:g} of our mean; better or below: it is not, and ours is on that "
             "side; of two published values the worse verdict counts."
+            + (INTERVAL if any(line.is_by_interval for line in table.lines) else "")
         )
     return found if view.best is None else [*found, BEST]
 
@@ -248,15 +257,14 @@ def _interval(found: Aggregate | None) -> list[float] | None:
 
 def _chosen(table: ResultsTable, chosen: Sequence[Column]) -> list[dict[str, Any]]:
     rows = []
-    for section in table.sections:
-        for line in section.lines:
-            values: dict[str, Any] = {"row": line.key}
-            for column in chosen:
-                values[column.name] = column.value(line)
-                if column.name in SUMMARIES:
-                    interval = _interval(line.summaries[column.name])
-                    values[f"{column.name.removesuffix('_accuracy')}_ci"] = interval
-            rows.append(values)
+    for line in table.lines:
+        values: dict[str, Any] = {"row": line.key}
+        for column in chosen:
+            values[column.name] = column.value(line)
+            if column.name in SUMMARIES:
+                interval = _interval(line.summaries[column.name])
+                values[f"{column.name.removesuffix('_accuracy')}_ci"] = interval
+        rows.append(values)
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from clbench.config import CellConfig
 from clbench.metrics import SUMMARIES, Aggregate, Better, aggregate
-from clbench.published import Ledger, Number, Verdict, verdict
+from clbench.published import Ledger, Number, Verdict, is_by_interval, verdict
 from clbench.records import MetricInfo, Record
 from clbench.scenario import Scenario
 from clbench.store import Store
@@ -26,6 +26,7 @@ class Line:
         summaries: Name of `clbench.metrics.SUMMARIES` -> aggregate over seeds, None unmeasured.
         published: The published values, by ``during``, ``final`` and ``online``.
         verdict: On the published values; None where there are none.
+        is_by_interval: Whether it is ``reproduced`` by the interval and not by the margin.
         status: ``ok``, or what is not: ``2 of 3 seeds`` (the others have no record), ``2 of 3
             seeds, others timed-out``, ``failed: ValueError``, ``missing``, ``stale``,
             ``excluded: why``.
@@ -45,6 +46,7 @@ class Line:
     summaries: dict[str, Aggregate | None]
     published: Mapping[str, Number]
     verdict: Verdict | None
+    is_by_interval: bool
     status: str
     num_seeds: int
     minutes: float | None
@@ -86,6 +88,11 @@ class ResultsTable:
     budget: float
     is_stream: bool
     sections: tuple[Section, ...]
+
+    @property
+    def lines(self) -> list[Line]:
+        """The rows under all headings."""
+        return [line for section in self.sections for line in section.lines]
 
 
 def collect(
@@ -169,6 +176,7 @@ def _line(
     metric = good[0].result.metric if good and good[0].result else usual
     better: Better = metric.better if metric else "higher"
     ours = {name: summaries[f"{name}_accuracy"] for name in ("during", "final", "online")}
+    found = verdict(ours, entry, ledger.margin, better, budget) if ledger else None
     times = [record.timing.total for record in good if record.timing]
     return Line(
         key=row.key,
@@ -177,7 +185,12 @@ def _line(
         label=row.method_label,
         summaries=summaries,
         published=entry.numbers if entry else {},
-        verdict=verdict(ours, entry, ledger.margin, better, budget) if ledger else None,
+        verdict=found,
+        is_by_interval=(
+            ledger is not None
+            and found == "reproduced"
+            and is_by_interval(ours, entry, ledger.margin)
+        ),
         status=_status(row, records, stale),
         num_seeds=len(good),
         minutes=sum(times) / len(times) / 60 if times else None,

@@ -412,6 +412,26 @@ methods:
     assert check.status == "holds"
 
 
+def test_a_row_that_scatter_alone_reproduces_says_so(
+    suite: Suite, ledger: published.Ledger, tmp_path: Path
+) -> None:
+    near, far, below = (Store(tmp_path / name) for name in ("near", "far", "below"))
+    for store, values in ((near, (92.0, 93.5)), (far, (70.0, 90.0)), (below, (70.0, 70.1))):
+        for config, value in zip(suite.rows[0].cells, values, strict=False):
+            store.put(records.good(config, diagonal=99.5, last=value))
+
+    found = [tables.collect(suite, store, ledger, seeds=(1, 2)) for store in (near, far, below)]
+
+    told = ["by its interval alone: it is not" in render.to_markdown(one) for one in found]
+    assert [columns.VERDICT.text(table.lines[0]) for table in found] == [
+        "reproduced",
+        "reproduced (by its interval alone)",
+        "below",
+    ]
+    assert told == [False, True, False]
+    assert render.objects(found[1])[0]["verdict"] == "reproduced"
+
+
 def test_each_row_has_the_digits_of_its_own_metric(suite: Suite, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     records.put(store, suite.rows[0].cells, 90.0)

@@ -41,5 +41,7 @@ def tone(line: Line) -> str:
     if line.num_seeds == 0:
         failed = line.status.startswith(("failed", "timed-out", "out-of-memory"))
         return "bad" if failed else "open"
+    if line.is_by_interval:
+        return "open"
     tones = {"reproduced": "good", "better": "best", "below": "bad"}
     return tones.get(line.verdict or "", "open")
