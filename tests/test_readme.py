@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from command import CLBENCH
 
+from clbench import gate
 from clbench.registry import KINDS, Registry
+from clbench.store import Store
+from clbench.suite import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -80,6 +83,17 @@ def test_it_shows_a_picture_of_the_table() -> None:
 
 def test_it_shows_the_results_of_the_main_suite() -> None:
     assert (ROOT / "README.md", "copy-task") in [(page, suite) for page, _, suite in TABLES]
+
+
+def test_the_thresholds_that_do_not_hold_are_told_on_the_page_of_the_suite() -> None:
+    suite = load(ROOT / "suites" / "copy_task.yaml", Registry.discover())
+    page = (ROOT / "docs" / "suites" / "copy-task.md").read_text()
+    (section,) = re.findall(r"^## Thresholds that do not hold$(.*?)^## ", page, re.M | re.S)
+
+    checks = gate.judge(suite.rows, Store(ROOT / "results"))
+
+    failing = {check.row for check in checks if check.status != "holds"}
+    assert set(re.findall(r"`(\w[\w-]*/[\w-]+)`", section)) == failing
 
 
 def test_it_names_everything_that_first_party_plugins_register() -> None:
