@@ -15,7 +15,7 @@ from rich.text import Text
 from clbench import checkpoints, claims, groups, matrix, progress, published, tables
 from clbench.config import Choice
 from clbench.errors import ClbenchError, RecordError
-from clbench.executor import WORKER_DIED, Executor, KnowsWorkers, Listener, Previewing
+from clbench.executor import Executor, KnowsWorkers, Listener, Previewing
 from clbench.groups import Width
 from clbench.matrix import Cell
 from clbench.records import Record
@@ -121,9 +121,11 @@ class _Keeper:
 
 
 def _was_cut_off(record: Record) -> bool:
-    """Whether the cell can go on from its last checkpoint: its worker was stopped from outside."""
-    died = record.failure is not None and record.failure.type == WORKER_DIED
-    return died or record.status == "timed-out"
+    """Whether the cell can go on from its last checkpoint: it did not come to its own end.
+
+    Then its worker was stopped from outside or never began, and made no record with provenance.
+    """
+    return record.provenance is None
 
 
 def execute(
