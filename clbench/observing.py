@@ -32,6 +32,7 @@ from clbench.protocols import (
 from clbench.records import Online
 from clbench.replicas import LockstepObjective, put_together, stacked
 from clbench.scenario import OutputLayout
+from clbench.weight_learner import WeightLearner
 
 NORM_STEPS = 100
 """Steps of a stream from one look at the norms to the next."""
@@ -231,7 +232,8 @@ class ActivityKeeper:
     def end_task(self, queries: Sequence[Query]) -> None:
         """A task has been learnt; `queries` are its test set."""
         found: dict[str, float] = {}
-        for layer, tensors in self._activity(queries).items():
+        task_id = len(self._tasks)
+        for layer, tensors in self._activity(queries, task_id).items():
             activity = torch.cat(tensors)
             found[f"active_{layer}"] = statistics.active_fraction(activity)
             found[f"dead_{layer}"] = statistics.dead_fraction(activity)
@@ -242,8 +244,8 @@ class ActivityKeeper:
     def end(self, queries: Sequence[Sequence[Query]]) -> None:
         """All tasks have been learnt; `queries` are the test set of each."""
         means: dict[str, list[Tensor]] = {}
-        for task in queries:
-            for layer, tensors in self._activity(task).items():
+        for task_id, task in enumerate(queries):
+            for layer, tensors in self._activity(task, task_id).items():
                 mean = torch.cat(tensors).mean(0)
                 means.setdefault(layer, []).append(
                     mean.flatten(1).mean(1) if mean.dim() > 1 else mean
@@ -269,14 +271,18 @@ class ActivityKeeper:
         self._tasks = [dict(task) for task in state["tasks"]]
 
     @torch.no_grad()
-    def _activity(self, queries: Sequence[Query]) -> Mapping[str, list[Tensor]]:
+    def _activity(self, queries: Sequence[Query], task_id: int) -> Mapping[str, list[Tensor]]:
+        """By layer, with the weights and gains of a task, also where its id is withheld."""
         found: dict[str, list[Tensor]] = {}
-        if not isinstance(self._net, HasActivity) or not isinstance(self._learner, HasWeights):
+        learner = self._learner
+        if not isinstance(self._net, HasActivity) or not isinstance(learner, HasWeights):
             return found
+        context = Context()
+        if isinstance(learner, WeightLearner):
+            context = learner.forward_context(task_id, training=False)
+        weights = learner.weights(task_id)
         for query in queries:
-            assert query.task_id is None or isinstance(query.task_id, int)  # one task at a time
-            weights = self._learner.weights(query.task_id)
-            _, activity = self._net.with_activity(weights, query, Context())
+            _, activity = self._net.with_activity(weights, query, context)
             for layer, tensor in activity.items():
                 found.setdefault(layer, []).append(tensor)
         return found

@@ -57,20 +57,6 @@ def duty_cycle_entropy(duty_cycle: Tensor) -> float:
     return float(-nats.sum() / math.log(2)) + 0.0  # 0.0 rather than -0.0
 
 
-def relative_entropy(duty_cycle: Tensor, density: float) -> float:
-    """Entropy of duty cycles over that of n units which all have the duty cycle `density`.
-
-    1 where all units win equally often, 0 where the same ones win always. It can exceed 1 only
-    where `density` is above one half and some winners are not counted in the duty cycle.
-
-    Args:
-        duty_cycle: ``(n,)``, between 0 and 1.
-        density: Fraction of the units that win, k / n, between 0 and 1, both excluded.
-    """
-    highest = duty_cycle_entropy(torch.full_like(duty_cycle, density, dtype=torch.float64))
-    return duty_cycle_entropy(duty_cycle) / highest
-
-
 def cosine_overlap(means: Tensor) -> Tensor:
     """Cosine of the angle between the mean activations of each two tasks.
 

@@ -24,8 +24,8 @@ class _Net:
     def with_activity(
         self, params: Any, query: Query, context: Context
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        factor = 1.0 if query.task_id is None else params["W"][0, 0]
-        return query.inputs, {name: factor * layer for name, layer in self.activity.items()}
+        shift = int(params["W"][0, 0]) - 1  # other weights, other units
+        return query.inputs, {name: layer.roll(shift, 1) for name, layer in self.activity.items()}
 
     def statistics(self) -> dict[str, float]:
         return {"entropy": 0.5}
@@ -33,7 +33,7 @@ class _Net:
 
 class _Learner:
     def weights(self, task_id: int | None) -> dict[str, Tensor]:
-        value = 1.0 if task_id is None else float(task_id)
+        value = 1.0 if task_id is None else 1.0 + task_id
         return {"W": torch.tensor([[value, -2.0]]), "b": torch.tensor([100.0])}
 
     def gradients(self) -> dict[str, Tensor]:
@@ -96,10 +96,13 @@ def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
     assert "weight_l1" not in keeper.statistics()
 
 
-def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end() -> None:
-    layer = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
+@pytest.mark.parametrize("ids", [(0, 1), (None, None)], ids=["given", "withheld"])
+def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end(
+    ids: tuple[int | None, ...],
+) -> None:
+    layer = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 4.0, 0.0, 0.0]])
     keeper = ActivityKeeper(cast(Any, _Net(h1=layer)), cast(Any, _Learner()))
-    queries = [[Query(inputs=torch.zeros(2, 2), task_id=task)] for task in (1, 2)]
+    queries = [[Query(inputs=torch.zeros(2, 2), task_id=task)] for task in ids]
 
     for task in queries:
         keeper.end_task(task)
@@ -109,9 +112,9 @@ def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end() -> N
     assert found["active_h1"] == (3 / 8, 3 / 8)
     assert found["dead_h1"] == (0.5, 0.5)
     assert found["entropy"] == (0.5, 0.5)
-    # the second task's activity is twice the first's: the same direction, the same top unit
-    assert found["cosine_h1"] == (pytest.approx(1.0),) * 2
-    assert found["jaccard_h1"] == (1.0, 1.0)
+    # the means are (1, 2, 0, 0) and, one unit further, (0, 1, 2, 0); each has another top unit
+    assert found["cosine_h1"] == (pytest.approx(2 / 5),) * 2
+    assert found["jaccard_h1"] == (0.0, 0.0)
 
 
 def test_of_a_net_that_shows_nothing_nothing_is_recorded() -> None:

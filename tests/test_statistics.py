@@ -13,7 +13,6 @@ from clbench.statistics import (
     dead_fraction,
     duty_cycle_entropy,
     jaccard_overlap,
-    relative_entropy,
     weight_density,
 )
 
@@ -47,16 +46,6 @@ def test_the_entropy_of_duty_cycles_is_the_one_worked_out_by_hand() -> None:
     entropy = duty_cycle_entropy(torch.tensor([0.0, 1.0, 0.5, 0.25]))
 
     assert entropy == pytest.approx(expected, rel=1e-12)  # exact values in float32
-
-
-@pytest.mark.parametrize(
-    ("duty_cycle", "expected"),
-    [([0.5, 0.5, 0.5, 0.5], 1.0), ([1.0, 1.0, 0.0, 0.0], 0.0), ([0.5, 0.5, 1.0, 0.0], 0.5)],
-)
-def test_the_relative_entropy_is_one_where_all_win_equally_often(
-    duty_cycle: list[float], expected: float
-) -> None:
-    assert relative_entropy(torch.tensor(duty_cycle), density=0.5) == pytest.approx(expected)
 
 
 def test_the_cosine_of_tasks_is_that_of_their_mean_activations() -> None:

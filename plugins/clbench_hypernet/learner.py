@@ -109,6 +109,7 @@ class ChunkedHypernetwork:
         self._shapes = self._net.shapes
         self._sizes = [torch.Size(shape).numel() for shape in self._shapes.values()]
         self._hypernetwork = Hypernetwork(params, self._sizes, context.layout.num_tasks)
+        context.net.initial(context.generator("main-net"))  # zeros in weights, dropout; no weights
         initial = self._hypernetwork.initial(context.generator("init"))
         self._parameters = FlatParameters(initial, context.device)
         self._optimiser = Optimiser(self._parameters, context.training)

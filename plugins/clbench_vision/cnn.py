@@ -35,6 +35,7 @@ from .hidden import (
     WeightMasks,
     Winners,
     draw_weights,
+    is_off_at_zero,
 )
 from .lockstep import LockstepCnn
 
@@ -105,9 +106,8 @@ class Cnn:
             "W_out": (outputs, widths[-1]),
             "b_out": (outputs,),
         }
-        self.gain_sizes: Mapping[str, int] = {
-            f"h{i}": size for i, size in enumerate(params.hidden_sizes, start=1)
-        }
+        sizes = {f"h{i}": size for i, size in enumerate(params.hidden_sizes, start=1)}
+        self.gain_sizes: Mapping[str, int] = sizes if is_off_at_zero(params.activation) else {}
         self._conv_activation = ACTIVATIONS[params.conv_activation]
         self._activation = ACTIVATIONS[params.activation]
         self.conv_winners: list[Winners] = (
@@ -197,10 +197,11 @@ class Cnn:
         return self._drawings.drop(x, self._params.dropout)
 
     def statistics(self) -> dict[str, float]:
-        """Entropy of each layer's duty cycles over the largest possible one."""
+        """Entropies of duty cycles over the largest possible ones; densities of weights."""
         layers = [(f"c{i}", w) for i, w in enumerate(self.conv_winners, start=1)]
         layers += [(f"h{i}", w) for i, w in enumerate(self.winners, start=1)]
-        return {f"duty_cycle_entropy_{name}": w.entropy() / w.max_entropy for name, w in layers}
+        found = {f"duty_cycle_entropy_{name}": w.entropy() / w.max_entropy for name, w in layers}
+        return self._masks.densities() | found
 
     def state(self) -> State:
         """Duty cycles, masks, and the generator of dropout."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clbench.protocols import CPU, State
+from clbench.statistics import weight_density
 from clbench_sparse.sparse_weights import draw_mask
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky-relu", "linear"]
@@ -31,6 +32,11 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "leaky-relu": functional.leaky_relu,
     "linear": lambda a: a,
 }
+
+
+def is_off_at_zero(activation: str) -> bool:
+    """Whether a unit whose pre-activation is 0 is 0: whether a gain of 0 switches it off."""
+    return float(ACTIVATIONS[activation](torch.zeros(()))) == 0.0
 
 
 class Winners(Protocol):
@@ -125,6 +131,10 @@ class WeightMasks:
         if mask.device != weight.device:  # the first time since it was drawn or restored
             mask = self._masks[name] = mask.to(weight.device)
         return weight * mask
+
+    def densities(self) -> dict[str, float]:
+        """Fraction of non-zero weights of each layer that is not dense."""
+        return {f"density_{name}": weight_density(mask) for name, mask in self._masks.items()}
 
     def state(self) -> State:
         """The masks."""

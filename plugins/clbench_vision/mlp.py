@@ -28,7 +28,16 @@ from clbench.replicas import inherited
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench_sparse.k_winners import KWinners, KWinnersParams
 
-from .hidden import ACTIVATIONS, Activation, Drawings, Fraction, Init, WeightMasks, draw_weights
+from .hidden import (
+    ACTIVATIONS,
+    Activation,
+    Drawings,
+    Fraction,
+    Init,
+    WeightMasks,
+    draw_weights,
+    is_off_at_zero,
+)
 from .lockstep import LockstepMlp
 
 
@@ -76,9 +85,8 @@ class Mlp:
             "b_out": (outputs,),
         }
         self._layers = range(1, len(widths))
-        self.gain_sizes: Mapping[str, int] = {
-            f"h{i}": size for i, size in enumerate(params.hidden_sizes, start=1)
-        }
+        sizes = {f"h{i}": size for i, size in enumerate(params.hidden_sizes, start=1)}
+        self.gain_sizes: Mapping[str, int] = sizes if is_off_at_zero(params.activation) else {}
         self._activation = ACTIVATIONS[params.activation]
         winners = params.winners
         self.winners = [KWinners(winners, n) for n in params.hidden_sizes] if winners else []
@@ -167,8 +175,8 @@ class Mlp:
         return squares
 
     def statistics(self) -> dict[str, float]:
-        """Entropy of each layer's duty cycles over the largest possible one."""
-        return {
+        """Entropies of duty cycles over the largest possible ones; densities of weights."""
+        return self._masks.densities() | {
             f"duty_cycle_entropy_h{i}": winners.entropy() / winners.max_entropy
             for i, winners in enumerate(self.winners, start=1)
         }

@@ -10,6 +10,7 @@ import torch
 import toys
 from torch import Tensor
 
+from clbench import randomness
 from clbench.config import Adam, Sgd, Training
 from clbench.errors import UnavailableError
 from clbench.protocols import Batch, Context, Learner, Regularizer, SequenceSpec
@@ -21,6 +22,7 @@ from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkPar
 from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
 from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
+from clbench_vision.mlp import Mlp, MlpParams
 
 SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=4)
 
@@ -228,6 +230,30 @@ def test_task_embeddings_are_shown_as_they_have_been_learnt() -> None:
     assert after.shape == (4, 3)
     assert [bool((after[t] != before[t]).any()) for t in range(4)] == [False, True, False, False]
     assert not after.requires_grad
+
+
+def test_zeros_and_dropout_of_the_main_net_are_drawn_from_the_seed() -> None:
+    def learnt(seed: int, **changes: Any) -> tuple[Mlp, dict[str, Tensor]]:
+        layout = OutputLayout(Scenario.TASK_IL, "per-task", 3, 2)
+        family = toys.Pictures(toys.TwoParams())
+        net = Mlp(MlpParams.model_validate({"hidden_sizes": (8,)} | changes), family.spec, layout)
+        context = toys.pictures_context(
+            layout,
+            net=net,
+            training=Training(iterations=1),
+            generator=lambda purpose: randomness.generator(seed, purpose),
+        )
+        learner = ChunkedHypernetwork(_params(), context)
+        learner.begin_task(0)
+        for batch in toys.batches(family, 0, 2):
+            learner.observe(batch)
+        return net, dict(learner.weights(0))
+
+    sparse, _ = learnt(0, weight_density=0.25)
+    assert sparse.statistics() == {"density_W1": 0.25}
+    drops = [learnt(seed, dropout=0.5)[0].state()["drawings"] for seed in (0, 0, 1)]
+    assert torch.equal(drops[0], drops[1])
+    assert not torch.equal(drops[0], drops[2])
 
 
 def test_regularizers_that_watch_steps_cannot_serve_generated_weights() -> None:

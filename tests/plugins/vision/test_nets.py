@@ -270,3 +270,15 @@ def test_a_cnn_says_what_pictures_it_cannot_take() -> None:
 
     assert str(flat.value) == "a cnn takes pictures (C, H, W), not samples of (9,)"
     assert str(small.value) == "pictures of (1, 12, 12) are too small for 2 layers"
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu", "tanh", "leaky-relu", "linear"])
+def test_units_can_be_masked_where_a_pre_activation_of_zero_switches_them_off(
+    activation: Any,
+) -> None:
+    small: dict[str, Any] = {"hidden_sizes": (5,)}
+
+    assert _mlp(activation=activation, **small).gain_sizes == {"h1": 5}
+    assert _cnn(activation=activation, kernel_size=3, **small).gain_sizes == {"h1": 5}
+    assert _mlp(activation="sigmoid", **small).gain_sizes == {}
+    assert _cnn(activation="sigmoid", kernel_size=3, **small).gain_sizes == {}
