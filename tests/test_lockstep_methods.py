@@ -33,6 +33,7 @@ from clbench_copytask.elman import Elman
 from clbench_regularization.fine_tuning import FineTuning
 from clbench_regularization.online_ewc import OnlineEwc
 from clbench_replay.coresets import Coresets
+from clbench_streaming.upgd import Upgd
 
 SEEDS = (3, 4, 5)
 TOLERANCE = 1e-9
@@ -332,7 +333,11 @@ class _OtherPenalty(OnlineEwc):
     pass
 
 
-@pytest.mark.parametrize("kind", [_OtherLoss, _OtherCode, _OtherNet, _OtherPenalty])
+class _OtherRule(Upgd):
+    pass
+
+
+@pytest.mark.parametrize("kind", [_OtherLoss, _OtherCode, _OtherNet, _OtherPenalty, _OtherRule])
 def test_a_class_that_says_nothing_of_lockstep_does_not_inherit_it(kind: Any) -> None:
     obstacle = kind.lockstep_obstacle(None)
 

@@ -3,7 +3,8 @@
 For a sample with values x of n units, duty cycles d and boost strength beta (arXiv:1903.11257,
 section 3; Numenta's nupic.torch)::
 
-    k = round(n * percent_on)      at test floor(k * k_inference_factor) takes the place of k
+    k = round(n * percent_on)      at test floor(k * k_inference_factor) takes the place of k,
+                                   for local channels round(n * percent_on * k_inference_factor)
     b_i = x_i * exp(beta * (k / n - d_i))
     S = the k units of largest b
     y_i = x_i for i in S, 0 otherwise          dL/dx_i = dL/dy_i for i in S, 0 otherwise
@@ -30,6 +31,7 @@ Departures from nupic.torch:
    then count negatively.
 4. L is part of the state.
 5. The largest entropy uses the k of training, where nupic.torch rounds ``n * percent_on`` down.
+6. beta stays as it is; nupic.torch can lower it after each epoch, which no published run does.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ class KWinnersParams(Params):
     """Winners at test over winners in training; times `percent_on` it stays below 1."""
     boost_strength: NonNegativeFloat = 0.0
     """How strongly units that seldom won are favoured (beta in the paper); 0: not at all."""
-    boost_strength_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """What the boost strength is multiplied by at the end of an epoch."""
+    boost_strength_factor: Annotated[float, Field(ge=1, le=1)] = 1.0
+    """1: the boost strength stays as it is, since no published run ever lowers it."""
     duty_cycle_period: PositiveInt = 1000
     """Samples over which duty cycles are averaged."""
 
@@ -70,11 +72,7 @@ class KWinnersParams(Params):
 
 
 class _Competition:
-    """What a layer of units and one of channels share: duty cycles, boosting, their state.
-
-    Attributes:
-        boost_strength: The boost strength now.
-    """
+    """What a layer of units and one of channels share: duty cycles, boosting, their state."""
 
     def __init__(self, params: KWinnersParams, size: int) -> None:
         self._params = params
@@ -82,8 +80,7 @@ class _Competition:
         self.reset()
 
     def reset(self) -> None:
-        """Start again as new: no unit has won yet, and the boost strength is the first one."""
-        self.boost_strength = self._params.boost_strength
+        """Start again as new: no unit has won yet."""
         self._duty_cycle = torch.zeros(self._size)
         self._num_samples = 0
 
@@ -91,10 +88,6 @@ class _Competition:
     def duty_cycle(self) -> Tensor:
         """How often each unit or channel won lately, ``(n,)`` or ``(C,)``, between 0 and 1."""
         return self._duty_cycle
-
-    def end_epoch(self) -> None:
-        """Multiply the boost strength by its factor."""
-        self.boost_strength *= self._params.boost_strength_factor
 
     def _settle(self, device: torch.device) -> None:
         """Keep duty cycles where the values are that compete."""
@@ -107,13 +100,17 @@ class _Competition:
             raise ValueError(f"percent_on {p.percent_on} of {n} units rounds to no winner")
         if training:
             return k
-        k_inference = int(k * p.k_inference_factor)
+        k_inference = self._at_test(n, k)
         if not 1 <= k_inference <= n:
             raise ValueError(
                 f"k_inference_factor {p.k_inference_factor} makes {k_inference} winners at test "
                 f"out of {k} in training; expected 1 to {n}, the number of units"
             )
         return k_inference
+
+    def _at_test(self, n: int, k: int) -> int:
+        """Winners at test among n, of which k win in training."""
+        return int(k * self._params.k_inference_factor)
 
     def _compete(
         self, x: Tensor, dim: int, duty_cycle: Tensor, training: bool
@@ -122,8 +119,9 @@ class _Competition:
         n = x.shape[dim]
         k = self._num_winners(n, training)
         scores = x.detach()
-        if self.boost_strength > 0:
-            scores = scores * torch.exp(self.boost_strength * (k / n - duty_cycle))
+        boost = self._params.boost_strength
+        if boost > 0:
+            scores = scores * torch.exp(boost * (k / n - duty_cycle))
         winners = scores.topk(k, dim, sorted=False).indices
         return winners, x.gather(dim, winners)
 
@@ -136,18 +134,13 @@ class _Competition:
         self._duty_cycle = (self._duty_cycle * (P - B) + share) / P
 
     def state(self) -> State:
-        """Duty cycles, samples seen, and the boost strength."""
-        return {
-            "duty_cycle": self._duty_cycle.clone(),
-            "num_samples": self._num_samples,
-            "boost_strength": self.boost_strength,
-        }
+        """Duty cycles, and samples seen."""
+        return {"duty_cycle": self._duty_cycle.clone(), "num_samples": self._num_samples}
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
         self._duty_cycle = state["duty_cycle"].clone()
         self._num_samples = state["num_samples"]
-        self.boost_strength = state["boost_strength"]
 
 
 class KWinners(_Competition):
@@ -214,9 +207,15 @@ class KWinners2d(_Competition):
                 self._num_winners(num_channels, training)
 
     def reset(self) -> None:
-        """Start again as new: no channel has won yet, and the boost strength is the first one."""
+        """Start again as new: no channel has won yet."""
         super().reset()
         self._num_places = 0  # of the last training pass
+
+    def _at_test(self, n: int, k: int) -> int:
+        """Of channels that compete at each place the factor comes before rounding."""
+        if not self._local:
+            return super()._at_test(n, k)
+        return round(n * self._params.percent_on * self._params.k_inference_factor)
 
     def __call__(self, x: Tensor, training: bool) -> Tensor:
         """The winners' values, and 0 everywhere else.
@@ -257,7 +256,7 @@ class KWinners2d(_Competition):
         return highest * self._num_places if self._local else highest
 
     def state(self) -> State:
-        """Duty cycles, samples and places seen, and the boost strength."""
+        """Duty cycles, samples and places seen."""
         return super().state() | {"num_places": self._num_places}
 
     def restore(self, state: State) -> None:

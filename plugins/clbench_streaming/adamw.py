@@ -21,6 +21,7 @@ Departures:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -30,7 +31,7 @@ from clbench.config import Decay
 from clbench.params import Params
 from clbench.protocols import LearnerContext
 
-from .stream_learner import StreamLearner
+from .stream_learner import StreamLearner, StreamLearners
 
 _NEGLIGIBLE = 1e-34
 _STEPS_BETWEEN_CLEANINGS = 64
@@ -61,6 +62,11 @@ class StreamAdamW(StreamLearner[StreamAdamWParams]):
         """Take hold of the moments and the scratch."""
         self._m, self._v = self.trace("m"), self.trace("v")
         self._denominator = self.scratch("denominator")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[StreamLearner[StreamAdamWParams]]) -> StreamLearners:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        return StreamLearners(replicas)
 
     def step(self, t: int) -> None:
         """One step of the rule."""

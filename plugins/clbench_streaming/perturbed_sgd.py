@@ -16,6 +16,7 @@ gradient descent, which is the same step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import NonNegativeFloat
@@ -23,7 +24,7 @@ from pydantic import NonNegativeFloat
 from clbench.params import Params
 from clbench.protocols import LearnerContext
 
-from .stream_learner import StreamLearner
+from .stream_learner import StreamLearner, StreamLearners
 
 
 class PerturbedSgdParams(Params):
@@ -48,6 +49,11 @@ class PerturbedSgd(StreamLearner[PerturbedSgdParams]):
     def bind(self) -> None:
         """Take hold of the scratch."""
         self._xi = self.scratch("noise")
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[StreamLearner[PerturbedSgdParams]]) -> StreamLearners:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        return StreamLearners(replicas)
 
     def step(self, t: int) -> None:
         """One step of the rule."""

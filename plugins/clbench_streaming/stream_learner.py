@@ -36,6 +36,7 @@ from clbench.protocols import (
 )
 from clbench.replicas import (
     LockstepObjective,
+    inherited,
     joint_tensors,
     observations,
     put_together,
@@ -166,12 +167,16 @@ class StreamLearner(ABC, Generic[P]):
 
     @classmethod
     def lockstep_obstacle(cls, params: P) -> str | None:
-        """None: every rule can run in lockstep (`clbench.protocols.RunsInLockstep`)."""
-        return None
+        """None for a rule that says so by an `in_lockstep` of its own."""
+        return inherited(cls, "in_lockstep")
 
     @classmethod
     def in_lockstep(cls, replicas: Sequence[StreamLearner[P]]) -> StreamLearners:
-        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`).
+
+        A rule whose step takes every weight by itself, or the weights of a replica along the last
+        axis, says by overriding this that its ``(P,)`` may be ``(R, P)``.
+        """
         return StreamLearners(replicas)
 
     @torch.no_grad()

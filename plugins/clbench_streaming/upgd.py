@@ -43,6 +43,7 @@ Departures from the sources:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -53,7 +54,7 @@ from clbench.config import Decay
 from clbench.params import Params
 from clbench.protocols import LearnerContext
 
-from .stream_learner import StreamLearner
+from .stream_learner import StreamLearner, StreamLearners
 
 _NORM_EPS = 1e-8
 _SCALING_EPS = 1e-12
@@ -109,6 +110,11 @@ class Upgd(StreamLearner[UpgdParams]):
         self._views = [(p[name], g[name], n[name], len(shapes[name])) for name in shapes]
         self._rows = [(U[name], c[name]) for name in shapes]
         self._kernels = [c[name] for name, shape in shapes.items() if len(shape) == 4]
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[StreamLearner[UpgdParams]]) -> StreamLearners:
+        """Learners of several seeds, put together (`clbench.protocols.RunsInLockstep`)."""
+        return StreamLearners(replicas)
 
     def step(self, t: int) -> None:
         """One step of the rule."""

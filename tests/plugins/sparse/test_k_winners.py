@@ -241,17 +241,13 @@ def test_gradients_of_single_samples_are_those_of_the_batch(
     torch.testing.assert_close(single, 2 * y * x)
 
 
-def test_the_boost_strength_shrinks_at_the_end_of_an_epoch_until_a_reset(layer: Layer) -> None:
-    params = KWinnersParams(percent_on=0.34, boost_strength=2.0, boost_strength_factor=0.5)
-    winners, shape = layer(params)
+def test_a_reset_layer_is_as_new(layer: Layer) -> None:
+    winners, shape = layer(KWinnersParams(percent_on=0.34, boost_strength=2.0))
     winners(_values(2, *shape), training=True)
+    assert winners.duty_cycle.count_nonzero() > 0
 
-    winners.end_epoch()
-    winners.end_epoch()
-
-    assert winners.boost_strength == 0.5
     winners.reset()
-    assert winners.boost_strength == 2.0
+
     assert winners.duty_cycle.count_nonzero() == 0
     assert winners.entropy() == 0.0
 
@@ -298,13 +294,10 @@ def test_channels_have_no_entropy_before_the_first_training_pass(local: bool) ->
 
 
 def test_a_restored_layer_goes_on_as_the_saved_one(layer: Layer) -> None:
-    params = KWinnersParams(
-        percent_on=0.34, boost_strength=3.0, boost_strength_factor=0.9, duty_cycle_period=7
-    )
+    params = KWinnersParams(percent_on=0.34, boost_strength=3.0, duty_cycle_period=7)
     (saved, shape), (restored, _) = layer(params), layer(params)
     for seed in range(3):
         saved(_values(3, *shape, seed=seed), training=True)
-    saved.end_epoch()
     state = saved.state()
     duty_cycle = state["duty_cycle"].clone()
 
@@ -316,7 +309,6 @@ def test_a_restored_layer_goes_on_as_the_saved_one(layer: Layer) -> None:
 
     assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
     assert torch.equal(saved.duty_cycle, restored.duty_cycle)
-    assert saved.boost_strength == restored.boost_strength
     assert saved.entropy() == restored.entropy()
     assert saved.max_entropy == restored.max_entropy
     assert torch.equal(state["duty_cycle"], duty_cycle)
@@ -351,12 +343,25 @@ def test_a_factor_that_leaves_no_choice_at_test_is_an_error(
 ) -> None:
     params = KWinnersParams(percent_on=percent_on, k_inference_factor=factor)
 
-    with pytest.raises(ValueError, match="k_inference_factor") as local:
-        KWinners2d(params, 10, local=True)
-    with pytest.raises(ValueError, match="k_inference_factor") as units:
+    with pytest.raises(ValueError, match="k_inference_factor") as caught:
         KWinners(params, 10)
 
-    assert str(local.value) == str(units.value) == message
+    assert str(caught.value) == message
+
+
+def test_of_channels_at_a_place_the_factor_comes_before_rounding() -> None:
+    winners = KWinners2d(KWinnersParams(percent_on=0.05, k_inference_factor=1.5), 64, local=True)
+    x = 1 + torch.rand(2, 64, 1, 1, generator=torch.Generator().manual_seed(0))
+
+    # 64 * 0.05 = 3.2; 64 * 0.05 * 1.5 = 4.8, where floor(3 * 1.5) is 4
+    assert winners(x, training=True).count_nonzero() == 2 * 3
+    assert winners(x, training=False).count_nonzero() == 2 * 5
+    with pytest.raises(ValueError, match="k_inference_factor") as caught:
+        KWinners2d(KWinnersParams(percent_on=0.1, k_inference_factor=0.4), 10, local=True)
+    assert str(caught.value) == (
+        "k_inference_factor 0.4 makes 0 winners at test out of 1 in training; expected 1 to 10, "
+        "the number of units"
+    )
 
 
 def test_channels_without_places_of_their_own_find_the_error_at_the_first_pass() -> None:
@@ -385,7 +390,7 @@ def test_a_fraction_of_winners_at_test_of_one_or_more_is_an_error() -> None:
         ("percent_on", 1.0),
         ("k_inference_factor", 0.0),
         ("boost_strength", -0.1),
-        ("boost_strength_factor", 0.0),
+        ("boost_strength_factor", 0.9),
         ("boost_strength_factor", 1.1),
         ("duty_cycle_period", 0),
         ("sparsity", 0.1),
