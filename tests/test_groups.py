@@ -14,6 +14,7 @@ from clbench.registry import Registry
 from clbench.suite import load
 from clbench_regularization.fine_tuning import FineTuning
 from clbench_streaming.stream_learner import StreamLearner
+from clbench_streaming.upgd import Upgd
 
 STREAM = """\
 suite: streams
@@ -106,7 +107,8 @@ def test_a_part_that_says_nothing_of_lockstep_keeps_its_row_from_it(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = _cells(registry, tmp_path, STREAM.format(data_seed="0"), "upgd", "plain")
-    monkeypatch.delattr(StreamLearner, "in_lockstep")
+    for owner in (StreamLearner, Upgd):
+        monkeypatch.delattr(owner, "in_lockstep")
     monkeypatch.delattr(FineTuning, "join")  # it has that of its base, as a subclass would
 
     found = form(cells, registry, 10, 1)
