@@ -132,7 +132,7 @@ def verdict(
 def is_by_interval(
     ours: Mapping[str, Aggregate | None], entry: Entry | None, margin: float
 ) -> bool:
-    """Whether some mean of ours is farther than the margin from what was published.
+    """Whether a published value is inside our interval and farther than the margin from our mean.
 
     Then `reproduced` rests on the width of the interval, which scatter alone makes wide.
     """
@@ -140,16 +140,22 @@ def is_by_interval(
         return False
     margin = entry.margin or margin
     pairs = [(ours[name], number.value) for name, number in entry.numbers.items()]
-    return any(mine is not None and abs(mine.mean - value) > margin for mine, value in pairs)
+    return any(
+        mine is not None and _is_inside(mine, value) and abs(mine.mean - value) > margin
+        for mine, value in pairs
+    )
 
 
 def _one(ours: Aggregate | None, value: float, margin: float, better: str) -> Verdict:
     if ours is None:
         return "missing"
-    inside = ours.low is not None and ours.high is not None and ours.low <= value <= ours.high
-    if inside or abs(ours.mean - value) <= margin:
+    if _is_inside(ours, value) or abs(ours.mean - value) <= margin:
         return "reproduced"
     return "better" if (ours.mean > value) == (better == "higher") else "below"
+
+
+def _is_inside(ours: Aggregate, value: float) -> bool:
+    return ours.low is not None and ours.high is not None and ours.low <= value <= ours.high
 
 
 def strangers(ledger: Ledger, rows: Collection[str]) -> list[str]:

@@ -412,6 +412,17 @@ methods:
     assert check.status == "holds"
 
 
+def test_what_is_better_by_more_than_the_margin_is_not_reproduced_by_scatter(
+    suite: Suite, ledger: published.Ledger, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "better")
+    store.put(records.good(suite.rows[0].cells[0], diagonal=99.5, last=97.0))
+
+    line = tables.collect(suite, store, ledger, seeds=(1,)).lines[0]
+
+    assert (line.verdict, line.is_by_interval) == ("reproduced", False)  # final alone is better
+
+
 def test_a_row_that_scatter_alone_reproduces_says_so(
     suite: Suite, ledger: published.Ledger, tmp_path: Path
 ) -> None:
