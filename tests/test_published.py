@@ -1,0 +1,60 @@
+"""Verdicts on our numbers beside published ones, and the ledger of the copy tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clbench import published
+from clbench.metrics import Aggregate
+from clbench.published import Entry, Number
+from clbench.suite import load
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "value", "better", "expected"),
+    [
+        (90.0, None, 90.9, "higher", "reproduced"),  # within the margin of 1
+        (90.0, None, 91.1, "higher", "below"),
+        (90.0, None, 88.9, "higher", "better"),
+        (90.0, 2.0, 91.9, "higher", "reproduced"),  # inside the interval
+        (90.0, 0.1, 91.1, "higher", "below"),
+        (5.0, None, 3.0, "lower", "below"),
+        (5.0, None, 7.0, "lower", "better"),
+    ],
+)
+def test_a_number_is_judged_by_interval_and_margin(
+    mean: float, half: float | None, value: float, better: str, expected: str
+) -> None:
+    ours = Aggregate(mean, half and mean - half, half and mean + half, 3 if half else 1)
+    entry = Entry(label="x", final=Number(value=value), where="y")
+
+    found = published.verdict({"during": None, "final": ours}, entry, 1.0, better, budget=1.0)
+
+    assert found == expected
+
+
+def test_of_two_numbers_the_worse_verdict_counts() -> None:
+    entry = Entry(label="x", during=Number(value=50), final=Number(value=95), where="y")
+    ours = {"during": Aggregate(90, None, None, 1), "final": Aggregate(90, None, None, 1)}
+
+    assert published.verdict(ours, entry, 1.0, "higher", budget=1.0) == "below"
+    assert published.verdict(ours, entry, 1.0, "higher", budget=0.5) == "not comparable"
+    nothing = {"during": None, "final": None}
+    assert published.verdict(nothing, entry, 1.0, "higher", budget=1.0) == "missing"
+    assert published.verdict(ours, None, 1.0, "higher", budget=1.0) is None
+
+
+def test_the_ledger_of_the_copy_tasks_has_all_18_rows_and_five_as_first_printed() -> None:
+    root = Path(__file__).parent.parent
+    ledger = published.load(root / "results/published/ehret2021-readme.yaml")
+    from clbench.registry import Registry
+
+    suite = load(root / "suites/copy_task.yaml", Registry.discover())
+
+    measured = {row.key for row in suite.rows if row.excluded is None}
+    first_printed = [e for e in ledger.rows.values() if e.note and "first printed" in e.note]
+    assert (len(ledger.rows), len(first_printed)) == (23, 5)
+    assert set(ledger.rows) <= measured
+    assert ledger.margin == 1.0
