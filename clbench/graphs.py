@@ -60,7 +60,7 @@ class CudaRecorder:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)
 
     def take(self, step: Step) -> Observation:
         """On the stream that recordings are made on: libraries have workspaces for each."""

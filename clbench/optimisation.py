@@ -62,7 +62,7 @@ class FlatParameters:
 
     def add_gradients(self, outputs: Tensor, gradient: Tensor | None = None) -> None:
         """Add the gradients of a loss; of `outputs` where their `gradient` is given."""
-        outputs.backward(gradient)  # type: ignore[no-untyped-call]
+        outputs.backward(gradient)
 
     def clip_gradients(self, max_norm: float) -> None:
         """Scale all gradients so that their global L2 norm is at most `max_norm`.

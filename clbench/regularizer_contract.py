@@ -140,7 +140,7 @@ class RegularizerContract:
         tensors = list(params.values())
         given = torch.autograd.grad(penalty, tensors, retain_graph=True, allow_unused=True)
         kept = [None if gradient is None else gradient.clone() for gradient in given]
-        penalty.backward()  # type: ignore[no-untyped-call]
+        penalty.backward()
         again = [tensor.grad for tensor in tensors]
         repeats = equal(given, kept) and equal(again, kept)
         assert repeats, "the gradient of the penalty is another when it is taken again"

@@ -17,6 +17,7 @@ from torch import Tensor
 from clbench.mixing import concatenate
 from clbench.protocols import (
     Batch,
+    Distillable,
     LearnerContext,
     NamedTensors,
     Objective,
@@ -153,7 +154,7 @@ class LockstepObjective:
         objective: Of the tasks.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective | Distillable) -> None:
         self._objective: Any = objective
 
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -198,7 +198,7 @@ class NetContract:
         net = self.build()
         params = {n: t.requires_grad_() for n, t in net.initial(_generator(0)).items()}
 
-        net(params, self.query(), Context(training=True)).square().sum().backward()  # type: ignore[no-untyped-call]
+        net(params, self.query(), Context(training=True)).square().sum().backward()
 
         for name, tensor in params.items():
             assert tensor.grad is not None, f"{name} has no gradient"

@@ -71,5 +71,5 @@ class Lstm(RecurrentNet):
 
 def _of_all_steps(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``W x + b`` of x ``(..., S, B, F)``: one product over all steps and samples."""
-    products = x.flatten(-3, -2) @ weight.mT
-    return products.unflatten(-2, x.shape[-3:-1]) + bias[..., None, None, :]
+    products: Tensor = (x.flatten(-3, -2) @ weight.mT).unflatten(-2, x.shape[-3:-1])
+    return products + bias[..., None, None, :]

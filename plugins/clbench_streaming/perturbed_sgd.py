@@ -62,4 +62,4 @@ class PerturbedSgd(StreamLearner[PerturbedSgdParams]):
             self._p.mul_(1 - alpha * decay)
         self._p.add_(self._g, alpha=-alpha)
         if sigma:
-            self._p.add_(self._noise.fill(self._xi), alpha=-alpha * sigma)
+            self._p.add_(self._fill_with_noise(self._xi), alpha=-alpha * sigma)

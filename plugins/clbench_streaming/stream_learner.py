@@ -76,7 +76,8 @@ class StreamLearner(ABC, Generic[P]):
         self._net, self._layout = context.net, context.layout
         self._objective = context.objective
         self._alpha = context.training.learning_rate
-        self._noise: Noise | NoiseRows = Noise(context.generator("noise"))
+        self._noise = Noise(context.generator("noise"))
+        self._fill_with_noise = self._noise.fill
         initial = self._net.initial(context.generator("init"))
         self._parameters = FlatParameters(initial, context.device)
         self._traces: dict[str, Tensor] = {}
@@ -117,7 +118,7 @@ class StreamLearner(ABC, Generic[P]):
         """
         self._parameters = copy(self._parameters)
         self._parameters.move(values, gradients)
-        self._noise = NoiseRows([replica._noise for replica in replicas])
+        self._fill_with_noise = NoiseRows([replica._noise for replica in replicas]).fill
         self._traces = joint_tensors([replica._traces for replica in replicas])
         self._scratch = {}
         self.bind()
@@ -127,8 +128,6 @@ class StreamLearner(ABC, Generic[P]):
 
     def _share_scratch(self, other: StreamLearner[P]) -> None:
         """Use the scratch of another learner, so that it stays in the processor's cache."""
-        assert isinstance(self._noise, Noise)
-        assert isinstance(other._noise, Noise)
         self._scratch = other._scratch
         self._noise.share_scratch(other._noise)
         self.bind()
@@ -156,7 +155,7 @@ class StreamLearner(ABC, Generic[P]):
         outputs = self._net(parameters.named, batch, _TRAINING)
         outputs = self._layout.select(outputs, batch.task_id)
         loss = self._objective.losses(outputs, batch).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._t += 1
         with torch.no_grad():
             self.step(self._t)
@@ -246,7 +245,8 @@ class StreamLearners:
 
     def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Take the gradients; the losses ``(R,)`` and competing outputs ``(R, ..., B, n)``."""
-        net, parameters, seen = self._net, self._parameters, []
+        net, parameters = self._net, self._parameters
+        seen: list[Tensor] = []
 
         def losses(outputs: Tensor) -> Tensor:
             selected = self._layout.select(outputs, batch.task_id)

@@ -165,7 +165,7 @@ class Upgd(StreamLearner[UpgdParams]):
 
     def _scaled_noise(self) -> Tensor:
         """``S * xi``, shape ``(P,)``."""
-        self._noise.fill(self._n)
+        self._fill_with_noise(self._n)
         kind = self._params.noise_scale
         if kind != "constant":
             for p, g, n, axes in self._views:
