@@ -6,17 +6,35 @@ import os
 import sys
 from pathlib import Path
 
+from clbench.errors import ClbenchError
+
+
+def expand(path: str) -> Path:
+    """A path that somebody wrote, with ``~`` and ``~user`` resolved.
+
+    Raises:
+        ClbenchError: There is no such user, or no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ClbenchError(f"{path}: there is no such home directory") from error
+
 
 def cache_folder() -> Path:
     """Where checkpoints, claims and resolved suites are: ``CLBENCH_CACHE``, or `user_folder`."""
     if named := os.environ.get("CLBENCH_CACHE"):
-        return Path(named).expanduser()
+        return expand(named)
     return user_folder()
 
 
 def user_folder() -> Path:
-    """The folder in the user's cache, whether it exists or not."""
-    home = Path.home()
+    """The folder in the user's cache, whether it exists or not.
+
+    Raises:
+        ClbenchError: The user has no home directory.
+    """
+    home = expand("~")
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
     elif sys.platform == "darwin":

@@ -17,6 +17,9 @@ from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
 from clbench.yaml12 import Node, describe, walk
 
+BUDGET = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
+"""Names of budgets; none is a number, as ``--budget`` takes these too."""
+
 
 @dataclass(slots=True)
 class Checker:
@@ -107,6 +110,8 @@ class Checker:
         found: dict[str, float] = {}
         for key, child in (self.mapping(node) if node else {}).items():
             value = child.value
+            if not BUDGET.fullmatch(key):
+                self.wrong(child, f"expected a name such as 'quick', found '{key}'")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
                 what = f"expected a fraction in (0, 1], found {describe(value)}"
                 self.wrong(child, what)

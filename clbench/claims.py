@@ -9,14 +9,15 @@ records.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from clbench.cache import cache_folder
-from clbench.config import digest
 
 WAIT_SECONDS = 10.0
 """How long others may take to write down their claims."""
@@ -35,7 +36,7 @@ def claim(results: Path, cell_ids: Sequence[str]) -> Iterator[frozenset[str]]:
     """
     from filelock import FileLock, Timeout  # here, not at the top: most commands claim nothing
 
-    folder = cache_folder() / "claims" / digest(str(results.resolve()))[:16]
+    folder = cache_folder() / "claims" / _name(results.resolve())
     name = uuid.uuid4().hex
     own, mine = FileLock(folder / f"{name}.lock"), frozenset(cell_ids)
     with ExitStack() as stack:
@@ -47,6 +48,10 @@ def claim(results: Path, cell_ids: Sequence[str]) -> Iterator[frozenset[str]]:
                 stack.enter_context(own)
                 (folder / f"{name}.json").write_text(json.dumps(sorted(mine)))
         yield mine
+
+
+def _name(results: Path) -> str:
+    return hashlib.sha256(os.fsencode(results)).hexdigest()[:16]
 
 
 def _claimed(folder: Path) -> frozenset[str]:

@@ -61,7 +61,7 @@ def main() -> None:
     write_plainly()
     try:
         app()
-    except ClbenchError as error:
+    except (ClbenchError, OSError) as error:  # a full disk, a folder one may not enter
         notices.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
     finally:
@@ -417,7 +417,7 @@ def _plan(
     return session.plan(
         suite,
         only or ("*",),
-        matrix.parse_seeds(seeds) if seeds else None,
+        matrix.parse_seeds(seeds) if seeds is not None else None,
         matrix.parse_budget(budget, suite),
         results,
         force,

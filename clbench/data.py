@@ -12,9 +12,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import tempfile
 import urllib.error
 import urllib.request
+import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, Protocol
 
-from clbench.cache import user_folder
+from clbench.cache import expand, user_folder
 from clbench.errors import ClbenchError, UnavailableError
 
 VARIABLE = "CLBENCH_DATA"
@@ -80,12 +80,16 @@ class Dataset(Protocol):
 
 def homes() -> tuple[Path, ...]:
     """The folders that are searched, the first one first; they need not exist."""
-    named = [Path(p).expanduser() for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
+    named = [expand(path) for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
     return tuple(named) or (user_folder() / "data",)
 
 
 def find(dataset: str, file: DataFile) -> Path | None:
-    """Where a file of a dataset is, None where it is in no home."""
+    """Where a file of a dataset is, None where it is in no home.
+
+    Raises:
+        ClbenchError: A home may not be looked into.
+    """
     for home in homes():
         folders = [home / dataset]
         if not file.is_shared_name or home.name == dataset:
@@ -93,8 +97,11 @@ def find(dataset: str, file: DataFile) -> Path | None:
         for folder in folders:
             for name in file.names:
                 path = folder / name
-                if path.is_file():
-                    return path
+                try:
+                    if path.is_file():
+                        return path
+                except OSError as error:
+                    raise ClbenchError(f"{path}: {error.strerror}") from error
     return None
 
 
@@ -122,10 +129,12 @@ def read(path: Path, file: DataFile) -> bytes:
     """The checked content of a file, without gzip.
 
     Raises:
-        DamagedFileError: It cannot be unpacked, or neither checksum fits.
+        DamagedFileError: It cannot be read or unpacked, or neither checksum fits.
     """
-    raw = path.read_bytes()
-    content = raw
+    try:
+        content = raw = path.read_bytes()
+    except OSError as error:
+        raise DamagedFileError(path, f"cannot be read: {error.strerror}") from error
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(raw)
@@ -197,14 +206,14 @@ def _download(file: DataFile, folder: Path, timeout: float) -> Path:
     if file.md5 and _md5(raw) != file.md5:
         raise ClbenchError(f"{file.url} gave a file with another checksum; nothing was kept")
     path = folder / file.name
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        with os.fdopen(handle, "wb") as part:
-            part.write(raw)
-        Path(name).replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(raw)
+        part.replace(path)
     except OSError as error:
-        with suppress(OSError, UnboundLocalError):
-            Path(name).unlink()
         raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
     return path

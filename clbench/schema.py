@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from clbench.checks import BUDGET
 from clbench.config import Adam, Regime, Sgd, Training
 from clbench.errors import PluginError
 from clbench.metrics import ACCURACY, MSE, names
@@ -100,13 +101,14 @@ class _Builder:
             "title": _FREE_TEXT | {"description": "Heading of the table."},
             "question": _FREE_TEXT | {"description": "What the suite asks."},
             "source": _FREE_TEXT | {"description": "Where the experiment was published."},
-            "published": _FREE_TEXT | {"description": "Ledger: a file under results/published/."},
+            "published": _FREE_TEXT | key | {"description": "Ledger in results/published/."},
             "scenario": _words([s.value for s in Scenario], "What learners are told of tasks."),
             "seeds": _SEEDS,
             "data_seed": _DATA_SEED,
             "budgets": {
                 "type": "object",
                 "description": "Names for fractions of the training steps, for --budget.",
+                "propertyNames": {"pattern": f"^({BUDGET.pattern})$"},
                 "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
             },
             "defaults": self._defaults(),

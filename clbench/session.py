@@ -254,7 +254,7 @@ def describe(plan: Plan) -> RenderableType:
         note = f"{left} to run" if row.excluded is None else f"excluded: {row.excluded}"
         shown = "?" if None in steps else f"{sum(step or 0 for step in steps):,}"
         seeds = ", ".join(str(cell.config.seed) for cell in mine) or "none"
-        grid.add_row(row.key, seeds, shown, note)
+        grid.add_row(row.key, seeds, shown, Text(note))  # a reason may have brackets
     summary = (
         f"suite '{plan.suite.name}': {len(plan.cells)} cells, {len(todo)} to run, "
         f"{total:,} training steps in all"

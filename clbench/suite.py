@@ -136,6 +136,9 @@ class _Loader(Checker):
         texts = {
             key: self.text(values.get(key)) for key in ("title", "question", "source", "published")
         }
+        if texts["published"] and not NAME.fullmatch(texts["published"]):
+            what = f"expected the name of a ledger, found {describe(texts['published'])}"
+            self.wrong(values["published"], what)
         if self.mistakes:
             return None
         return Suite(

@@ -33,7 +33,7 @@ def test_cells_are_claimed_once_and_free_again_afterwards(tmp_path: Path) -> Non
     with (
         claim(tmp_path, ["a", "b"]) as first,
         claim(tmp_path, ["b", "c"]) as second,
-        claim(tmp_path / "elsewhere", ["a"]) as elsewhere,
+        claim(tmp_path / "\udcff", ["a"]) as elsewhere,  # a name that is no UTF-8
     ):
         pass
     with claim(tmp_path, ["a", "b", "c"]) as third:

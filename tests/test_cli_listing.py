@@ -126,6 +126,56 @@ def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_pa
     assert unknown.stderr.startswith("error: unknown dataset 'mnst'; did you mean 'mnist'?")
 
 
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [
+        ("CLBENCH_DATA", ["data", "status"]),
+        ("CLBENCH_CACHE", ["run", "tiny.yaml", "--dry-run"]),
+        ("OTHER", ["run", "tiny.yaml", "--track", "tensorboard:folder=~nobody-here/x"]),
+        ("OTHER", ["run", "tiny.yaml", "--executor", "slurm", "-x", "folder=~nobody-here/x"]),
+    ],
+)
+def test_a_home_directory_that_does_not_exist_is_told(
+    variable: str, arguments: list[str], tiny: Path
+) -> None:
+    done = clbench(*arguments, cwd=tiny.parent, **{variable: "~nobody-here/x"})
+
+    assert done.stderr == "error: ~nobody-here/x: there is no such home directory\n"
+    assert done.returncode == 2
+
+
+def test_reasons_may_have_brackets(tiny: Path) -> None:
+    text = tiny.read_text()
+    tiny.write_text(
+        f"{text}exclude:\n- {{method: online-ewc, task: '*', why: 'see [/1] [b]x[/b]'}}\n"
+    )
+
+    done = clbench("run", tiny, "--dry-run", cwd=tiny.parent)
+
+    assert "excluded: see [/1] [b]x[/b]" in done.stdout
+    assert done.returncode == 0
+
+
+def test_seeds_that_are_empty_are_not_all_seeds(tiny: Path) -> None:
+    done = clbench("run", tiny, "--dry-run", "--seeds", "", cwd=tiny.parent)
+
+    assert done.stderr == "error: expected seeds such as '0-4,7', found ''\n"
+
+
+def test_a_full_disk_is_told_in_a_line(tiny: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [CLBENCH, "table", tiny, "--format", "csv"],
+            cwd=tiny.parent,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+    assert done.returncode == 2
+
+
 def test_no_path_of_a_dataset_is_broken_whatever_the_width(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
+import os
+import stat
 import urllib.request
 from http.client import IncompleteRead
 from pathlib import Path
@@ -161,6 +164,47 @@ def test_missing_files_are_fetched_into_the_first_home_and_checked(
     with pytest.raises(ClbenchError, match="cannot download file://"):
         data.fetch(_Dataset(nowhere))
     assert [path.name for path in (home.parent / "first" / "toy").iterdir()] == ["a"]
+
+
+def test_a_fetched_file_is_for_everybody_and_nothing_is_left_of_a_broken_one(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, folder = tmp_path / "source", home.parent / "first" / "toy"
+    source.write_bytes(CONTENT)
+    before = os.umask(0o022)
+    try:
+        (path,) = data.fetch(_Dataset(DataFile("a", url=source.as_uri())))
+    finally:
+        os.umask(before)
+    mode = stat.S_IMODE(path.stat().st_mode)
+
+    def interrupted(path: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        data.fetch(_Dataset(DataFile("b", url=source.as_uri())))
+
+    assert mode == 0o644
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_a_file_that_may_not_be_read_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "a").write_bytes(CONTENT)
+    file = DataFile("a")
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    with pytest.raises(DamagedFileError) as unread:
+        data.read(home / "a", file)
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(ClbenchError) as unseen:
+        data.find("toy", file)
+
+    assert str(unread.value) == f"{home / 'a'}: cannot be read: Permission denied"
+    assert str(unseen.value).endswith("a: Permission denied")
 
 
 def test_a_damaged_file_is_no_file_that_is_there(home: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import psutil
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from clbench.cache import cache_folder
+from clbench.cache import cache_folder, expand
 from clbench.devices import Device
 from clbench.errors import ClbenchError
 from clbench.executor import Listener
@@ -87,7 +87,7 @@ class SlurmExecutor:
 
     def __init__(self, params: SlurmParams) -> None:
         self._params = params
-        base = Path(params.folder).expanduser() if params.folder else cache_folder() / "slurm"
+        base = expand(params.folder) if params.folder else cache_folder() / "slurm"
         self._base = base.absolute()
 
     @property

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import yaml
 from pydantic import AfterValidator, Field
 
+from clbench.cache import expand
 from clbench.errors import ClbenchError
 from clbench.params import Params
 from clbench.records import Record
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 def _absolute(folder: str) -> str:
     """Where the command was given, which need not be where the cell runs."""
-    return str(Path(folder).expanduser().absolute())
+    return str(expand(folder).absolute())
 
 
 def _check_writable(folder: Path) -> None:
