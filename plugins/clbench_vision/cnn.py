@@ -36,6 +36,7 @@ from .hidden import (
     Winners,
     draw_weights,
     is_off_at_zero,
+    relative_entropy,
 )
 from .lockstep import LockstepCnn
 
@@ -200,7 +201,7 @@ class Cnn:
         """Entropies of duty cycles over the largest possible ones; densities of weights."""
         layers = [(f"c{i}", w) for i, w in enumerate(self.conv_winners, start=1)]
         layers += [(f"h{i}", w) for i, w in enumerate(self.winners, start=1)]
-        found = {f"duty_cycle_entropy_{name}": w.entropy() / w.max_entropy for name, w in layers}
+        found = {f"duty_cycle_entropy_{name}": relative_entropy(w) for name, w in layers}
         return self._masks.densities() | found
 
     def state(self) -> State:

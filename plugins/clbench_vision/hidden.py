@@ -62,6 +62,16 @@ class Winners(Protocol):
         """Take back what `state` returned."""
 
 
+def relative_entropy(winners: Winners) -> float:
+    """Entropy of duty cycles over the largest possible one.
+
+    0 where the largest is 0: where all units win, who wins tells nothing, and before the first
+    training pass nobody has won.
+    """
+    highest = winners.max_entropy
+    return winners.entropy() / highest if highest else 0.0
+
+
 class Drawings:
     """The generator behind dropout; it belongs to one net and is part of its state."""
 

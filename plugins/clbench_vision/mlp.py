@@ -37,6 +37,7 @@ from .hidden import (
     WeightMasks,
     draw_weights,
     is_off_at_zero,
+    relative_entropy,
 )
 from .lockstep import LockstepMlp
 
@@ -177,7 +178,7 @@ class Mlp:
     def statistics(self) -> dict[str, float]:
         """Entropies of duty cycles over the largest possible ones; densities of weights."""
         return self._masks.densities() | {
-            f"duty_cycle_entropy_h{i}": winners.entropy() / winners.max_entropy
+            f"duty_cycle_entropy_h{i}": relative_entropy(winners)
             for i, winners in enumerate(self.winners, start=1)
         }
 

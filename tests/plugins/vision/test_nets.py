@@ -23,6 +23,7 @@ from clbench_vision.mlp import Mlp, MlpParams
 SPEC = SequenceSpec(kind="classification", input_shape=(1, 12, 12), outputs_per_task=2, num_tasks=2)
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 2, 2)
 WINNERS = KWinnersParams(percent_on=0.25, boost_strength=1.0)
+ALL_WIN = KWinnersParams(percent_on=0.9)  # 4 of 4 units, rounded
 SPARSE_MLP: dict[str, Any] = {
     "hidden_sizes": (8, 12), "activation": "linear", "dropout": 0.5, "winners": WINNERS,
     "weight_density": 0.5,
@@ -282,3 +283,17 @@ def test_units_can_be_masked_where_a_pre_activation_of_zero_switches_them_off(
     assert _cnn(activation=activation, kernel_size=3, **small).gain_sizes == {"h1": 5}
     assert _mlp(activation="sigmoid", **small).gain_sizes == {}
     assert _cnn(activation="sigmoid", kernel_size=3, **small).gain_sizes == {}
+
+
+@pytest.mark.parametrize(
+    ("net", "layers"),
+    [
+        (_mlp(hidden_sizes=(4,), winners=ALL_WIN), ["h1"]),
+        (_cnn(channels=(4,), hidden_sizes=(4,), conv_winners=ALL_WIN, winners=ALL_WIN), ["c1", "h1"]),
+    ],
+    ids=["mlp", "cnn"],
+)  # fmt: skip
+def test_where_all_units_win_nothing_is_left_to_the_entropy(net: Any, layers: list[str]) -> None:
+    net(net.initial(_generator()), _query(), Context(training=True))
+
+    assert net.statistics() == {f"duty_cycle_entropy_{layer}": 0.0 for layer in layers}
