@@ -301,10 +301,10 @@ class CellRun:
         order = generator(self.config.seed, purpose, task_id)
         return self._here(_NamedStream(self.tasks[task_id].train_stream(order), told))
 
-    def mixed_stream(self, num_tasks: int) -> BatchStream:
-        """Training samples of the first `num_tasks` tasks, mixed."""
+    def mixed_stream(self, num_tasks: int, *purpose: str | int) -> BatchStream:
+        """Training samples of the first `num_tasks` tasks, mixed, in the orders of `purpose`."""
         streams = [
-            task.train_stream(generator(self.config.seed, "order", j))
+            task.train_stream(generator(self.config.seed, *purpose, "order", j))
             for j, task in enumerate(self.tasks[:num_tasks])
         ]
         drawing = generator(self.config.seed, "mixing", num_tasks)

@@ -26,8 +26,11 @@ def sequential(run: CellRun, learner: Learner) -> Course:
 
 
 def cumulative(run: CellRun, learner: Learner) -> Course:
-    """One task after another, each together with the data of all tasks before it."""
-    return (yield from _one_by_one(run, learner, lambda i: run.mixed_stream(i + 1)))
+    """One task after another, each together with the data of all tasks before it.
+
+    Every stage has orders of its own: it is too short to reach the end of those of another.
+    """
+    return (yield from _one_by_one(run, learner, lambda i: run.mixed_stream(i + 1, "stage", i)))
 
 
 def _one_by_one(run: CellRun, learner: Learner, stream: Callable[[int], BatchStream]) -> Course:

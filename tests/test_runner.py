@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 import toys
+from torch import Tensor
 
 from clbench import runner
 from clbench.config import CellConfig, Sgd, Training
 from clbench.curves import DivergedError
 from clbench.executor import Progress
 from clbench.matrix import Cell
-from clbench.protocols import Query
+from clbench.protocols import Batch, Observation, Query
 from clbench.records import Result
 from clbench.scenario import Scenario
 
@@ -162,6 +163,41 @@ def test_cumulative_training_adds_the_data_of_earlier_tasks() -> None:
         {0, 1},
     ]
     assert set(torch.stack(ids[40:]).flatten().tolist()) == {0, 1, 2}
+
+
+def _first_task_samples(regime: str, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """What 20 steps at a time see of the first task, the first ten samples each."""
+    seen: list[Tensor] = []
+    observe = toys.Plain.observe
+
+    def watched(self: toys.Plain, batch: Batch) -> Observation:
+        ids = torch.as_tensor(batch.task_id).expand(len(batch.inputs))
+        seen.append(batch.inputs[ids == 0])
+        return observe(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toys.Plain, "observe", watched)
+        _run(toys.config(regime=regime))
+    return [torch.cat(seen[start : start + 20])[:10] for start in (0, 20, 40)]
+
+
+def test_each_stage_of_cumulative_training_has_an_order_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, third = _first_task_samples("cumulative", monkeypatch)
+
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, third)
+    assert not torch.equal(second, third)
+
+
+def test_joint_training_takes_each_task_in_the_order_of_sequential_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joint = _first_task_samples("joint", monkeypatch)
+    sequential = _first_task_samples("sequential", monkeypatch)
+
+    assert torch.equal(joint[0], sequential[0])
 
 
 def test_equal_configurations_give_equal_results() -> None:
