@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from clbench.checks import Checker, either
+from clbench.checks import Checker
+from clbench.compatibility import check_kind, check_regime
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
 from clbench.params import read
@@ -333,9 +334,10 @@ class _Loader(Checker):
             what = f"the regime '{regime}' needs boundaries of tasks, and 'task-free' has none"
             self.wrong(settings["regime"], what)
         elif learner and regime:
-            self.check_regime(learner.name, regime, settings.get("regime", settings["learner"]))
+            node = settings.get("regime", settings["learner"])
+            check_regime(self, learner.name, regime, node)
         if family and model and settings.get("model"):
-            self.check_kind(family, model, task, settings["model"])
+            check_kind(self, family, model, task, settings["model"])
         if len(self.mistakes) > before or scenario is None:
             return ()
         if family is None or learner is None or model is None or training is None:
@@ -358,13 +360,6 @@ class _Loader(Checker):
             )
             for seed in seeds
         )
-
-    def check_regime(self, learner: str, regime: str, node: Node) -> None:
-        loaded = self.registry.find("learner", learner).load()
-        served = sorted(getattr(loaded, "regimes", get_args(Regime)))
-        if regime not in served:
-            wanted = f"cannot serve the regime '{regime}', only {either([*map(repr, served)])}"
-            self.wrong(node, f"learner '{learner}' {wanted}")
 
     def scenario(self, node: Node | None) -> Scenario | None:
         if node is None:
@@ -406,23 +401,6 @@ class _Loader(Checker):
             return None
         found: Training | None = self.model(Training, node, "key of training")
         return found
-
-    def check_kind(self, family: Choice, model: Choice, task: Node, node: Node) -> None:
-        """Whether the main net takes the samples that the tasks give."""
-        family_class = self.registry.find("task", family.name).load()
-        model_class = self.registry.find("model", model.name).load()
-        try:
-            spec = family_class(read(family_class.Params, family.params)).spec
-        except Exception as error:  # a plugin may raise anything
-            cause = f"{type(error).__name__}: {error}".replace("\n", " ")
-            self.wrong(task.at(("family",)), f"task family '{family.name}' fails: {cause}")
-            return
-        if spec.kind not in model_class.kinds:
-            what = (
-                f"model '{model.name}' takes {either(sorted(model_class.kinds))} samples, and task "
-                f"family '{family.name}' gives {spec.kind}"
-            )
-            self.wrong(node.at(("name",)), what)
 
     def metric(self, family: Choice | None) -> str:
         """Name of the metric that the tasks of a family are scored by."""

@@ -16,7 +16,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     | {"student", "grids", "cache"},
     {"config", "registry", "yaml12", "devices"},
     {"records", "protocols", "published", "checks"},
-    {"thresholds", "data", "statistics"},
+    {"thresholds", "compatibility", "data", "statistics"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
     | {"curves", "replicas", "moving", "graphs"},

@@ -1,0 +1,37 @@
+"""Whether the parts of a cell can work together; mistakes are kept at the nodes concerned."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from clbench.checks import Checker, either
+from clbench.config import Choice, Regime
+from clbench.params import read
+from clbench.yaml12 import Node
+
+
+def check_regime(checker: Checker, learner: str, regime: str, node: Node) -> None:
+    """Whether the learner serves the regime."""
+    loaded = checker.registry.find("learner", learner).load()
+    served = sorted(getattr(loaded, "regimes", get_args(Regime)))
+    if regime not in served:
+        wanted = f"cannot serve the regime '{regime}', only {either([*map(repr, served)])}"
+        checker.wrong(node, f"learner '{learner}' {wanted}")
+
+
+def check_kind(checker: Checker, family: Choice, model: Choice, task: Node, node: Node) -> None:
+    """Whether the main net takes the samples that the tasks give."""
+    family_class = checker.registry.find("task", family.name).load()
+    model_class = checker.registry.find("model", model.name).load()
+    try:
+        spec = family_class(read(family_class.Params, family.params)).spec
+    except Exception as error:  # a plugin may raise anything
+        cause = f"{type(error).__name__}: {error}".replace("\n", " ")
+        checker.wrong(task.at(("family",)), f"task family '{family.name}' fails: {cause}")
+        return
+    if spec.kind not in model_class.kinds:
+        what = (
+            f"model '{model.name}' takes {either(sorted(model_class.kinds))} samples, and task "
+            f"family '{family.name}' gives {spec.kind}"
+        )
+        checker.wrong(node.at(("name",)), what)
