@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 from clbench.checks import Checker, either
@@ -17,6 +18,24 @@ def check_regime(checker: Checker, learner: str, regime: str, node: Node) -> Non
     if regime not in served:
         wanted = f"cannot serve the regime '{regime}', only {either([*map(repr, served)])}"
         checker.wrong(node, f"learner '{learner}' {wanted}")
+
+
+def check_stream(
+    checker: Checker, settings: Mapping[str, Node], regime: str, model: Choice | None
+) -> None:
+    """Whether a cell of samples one by one, without boundaries, means what its record says."""
+    if regime != "sequential":
+        what = f"the regime '{regime}' needs boundaries of tasks, and 'task-free' has none"
+        checker.wrong(settings["regime"], what)
+    if model is None:
+        return
+    loaded = checker.registry.find("model", model.name).load()
+    differs = getattr(loaded, "training_differs", lambda params: None)
+    cause = differs(read(loaded.Params, model.params))
+    if cause is not None:
+        what = "makes predictions in training others than those at test, and a stream scores the "
+        what += "prediction in training as the one before the update"
+        checker.wrong(settings["model"].at((cause,)), f"{cause} {what}")
 
 
 def check_kind(checker: Checker, family: Choice, model: Choice, task: Node, node: Node) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clbench.checks import Checker
-from clbench.compatibility import check_kind, check_regime
+from clbench.compatibility import check_kind, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
 from clbench.params import read
@@ -330,10 +330,9 @@ class _Loader(Checker):
         regularizers = self.regularizers(settings.get("regularizers"), scenario)
         training = self.training(settings.get("training"))
         regime = self.one_of(settings.get("regime"), get_args(Regime), "sequential")
-        if scenario is Scenario.TASK_FREE and regime != "sequential":
-            what = f"the regime '{regime}' needs boundaries of tasks, and 'task-free' has none"
-            self.wrong(settings["regime"], what)
-        elif learner and regime:
+        if scenario is Scenario.TASK_FREE:
+            check_stream(self, settings, regime, model)
+        if learner and regime:
             node = settings.get("regime", settings["learner"])
             check_regime(self, learner.name, regime, node)
         if family and model and settings.get("model"):

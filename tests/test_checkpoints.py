@@ -91,7 +91,7 @@ suite: stream
 scenario: task-free
 seeds: [0]
 defaults:
-  model: {name: mlp, hidden_sizes: [8], dropout: 0.5, winners: {percent_on: 0.25, boost_strength: 1.0}}
+  model: {name: mlp, hidden_sizes: [8], winners: {percent_on: 0.25, boost_strength: 1.0}}
   training: {iterations: 12, batch_size: 1, learning_rate: 1e-2}
 tasks:
   stream: {family: input-permuted-stream, num_tasks: 5}

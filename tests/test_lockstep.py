@@ -238,7 +238,7 @@ tasks:
     family: input-permuted-stream
     dataset: mnist
     num_tasks: 3
-    model: {name: mlp, hidden_sizes: [8], dropout: 0.2}
+    model: {name: mlp, hidden_sizes: [8]}
   cnn:
     family: label-permuted-stream
     dataset: mnist

@@ -284,3 +284,47 @@ def test_nesterov_needs_a_momentum(tmp_path: Path) -> None:
     assert mistakes(tmp_path, text) == [
         "line 8, defaults.training.optimizer: nesterov needs a momentum greater than 0"
     ]
+
+
+_STREAM = """\
+suite: stream
+scenario: task-free
+seeds: [0]
+tasks:
+  mnist: {family: input-permuted-stream, num_tasks: 2}
+methods:
+  sgd:
+    learner: perturbed-sgd
+    training: {iterations: 10, batch_size: 1, learning_rate: 0.1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "what"),
+    [
+        ("{name: mlp, dropout: 0.5}", ".dropout", "dropout"),
+        ("{name: cnn, dropout: 0.5}", ".dropout", "dropout"),
+        ("{name: mlp, winners: {percent_on: 0.1, k_inference_factor: 1.5}}", "", "k_inference_factor"),
+        ("{name: cnn, conv_winners: {percent_on: 0.5, k_inference_factor: 0.5}}", "", "k_inference_factor"),
+    ],
+)  # fmt: skip
+def test_a_stream_takes_no_net_that_predicts_otherwise_in_training(
+    model: str, place: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "stream.yaml"
+    path.write_text(f"{_STREAM}    model: {model}\n")
+
+    with pytest.raises(SuiteError) as caught:
+        suite.load(path, Registry.discover())
+
+    assert [str(mistake) for mistake in caught.value.mistakes] == [
+        f"line 10, methods.sgd.model{place}: {what} makes predictions in training others than "
+        "those at test, and a stream scores the prediction in training as the one before the update"
+    ]
+
+
+def test_a_stream_takes_a_net_with_winners(tmp_path: Path) -> None:
+    path = tmp_path / "stream.yaml"
+    path.write_text(f"{_STREAM}    model: {{name: mlp, winners: {{percent_on: 0.1}}}}\n")
+
+    assert len(suite.load(path, Registry.discover()).rows) == 1

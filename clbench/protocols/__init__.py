@@ -41,6 +41,7 @@ from clbench.protocols.lockstep import (
 )
 from clbench.protocols.nets import (
     Context,
+    DiffersInTraining,
     HasActivity,
     HasSampleGradients,
     HasStatistics,
@@ -77,6 +78,7 @@ __all__ = [
     "BatchStream",
     "Consolidation",
     "Context",
+    "DiffersInTraining",
     "Distillable",
     "HasActivity",
     "HasArtefacts",

@@ -72,6 +72,18 @@ class MainNet(Protocol):
         """Take back what `state` returned."""
 
 
+class DiffersInTraining(Protocol):
+    """A main net whose predictions in training may be others than those at test.
+
+    A suite that asks for such a net in a stream is refused: there the outputs of the training pass
+    are scored as the prediction before the update.
+    """
+
+    @classmethod
+    def training_differs(cls, params: Any) -> str | None:
+        """What makes the difference, such as ``dropout``; None: nothing does."""
+
+
 @runtime_checkable
 class HasSampleGradients(Protocol):
     """A main net with a fast way to square the gradients of single samples."""

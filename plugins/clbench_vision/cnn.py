@@ -34,6 +34,7 @@ from .hidden import (
     Init,
     WeightMasks,
     Winners,
+    difference_in_training,
     draw_weights,
     is_off_at_zero,
     relative_entropy,
@@ -140,6 +141,11 @@ class Cnn:
     def in_lockstep(cls, replicas: Sequence[Cnn]) -> LockstepCnn:
         """Nets of equal parameters, put together (`clbench.protocols.RunsInLockstep`)."""
         return LockstepCnn(replicas[0]._params, [net._drawings for net in replicas])
+
+    @classmethod
+    def training_differs(cls, params: CnnParams) -> str | None:
+        """Dropout, or fewer or more winners at test (`clbench.protocols.DiffersInTraining`)."""
+        return difference_in_training(params.dropout, params.conv_winners, params.winners)
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh weights; the zeros among them are drawn anew, and duty cycles start again."""

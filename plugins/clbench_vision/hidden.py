@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from clbench.protocols import CPU, State
 from clbench.statistics import weight_density
+from clbench_sparse.k_winners import KWinnersParams
 from clbench_sparse.sparse_weights import draw_mask
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "leaky-relu", "linear"]
@@ -60,6 +61,14 @@ class Winners(Protocol):
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
+
+
+def difference_in_training(dropout: float, *winners: KWinnersParams | None) -> str | None:
+    """Which parameter lets a net predict otherwise in training than at test; None: none."""
+    if dropout:
+        return "dropout"
+    factors = [one.k_inference_factor for one in winners if one is not None]
+    return None if all(factor == 1 for factor in factors) else "k_inference_factor"
 
 
 def relative_entropy(winners: Winners) -> float:

@@ -35,6 +35,7 @@ from .hidden import (
     Fraction,
     Init,
     WeightMasks,
+    difference_in_training,
     draw_weights,
     is_off_at_zero,
     relative_entropy,
@@ -106,6 +107,11 @@ class Mlp:
     def in_lockstep(cls, replicas: Sequence[Mlp]) -> LockstepMlp:
         """Nets of equal parameters, put together (`clbench.protocols.RunsInLockstep`)."""
         return LockstepMlp(replicas[0]._params, [net._drawings for net in replicas])
+
+    @classmethod
+    def training_differs(cls, params: MlpParams) -> str | None:
+        """Dropout, or fewer or more winners at test (`clbench.protocols.DiffersInTraining`)."""
+        return difference_in_training(params.dropout, params.winners)
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh weights; the zeros among them are drawn anew, and duty cycles start again."""
