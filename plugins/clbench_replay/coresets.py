@@ -3,7 +3,8 @@
 After each task ``coreset_size`` random training inputs are stored, without targets. While a later
 task is learnt, ``replay_batch_size`` stored inputs are drawn at each step, with replacement within
 each task; the net as it was when the task began says what they should give (see
-`clbench_replay.distillation` for the loss).
+`clbench_replay.distillation` for the loss). It is a net of its own, as the state of a net, such as
+the duty cycles that boost winners, goes on with training.
 
 Departures from the source (Ehret et al. 2021):
 
@@ -25,7 +26,7 @@ from torch.nn.functional import pad
 
 from clbench.params import Params
 from clbench.protocols import Context, LearnerContext, NamedTensors, State, TaskData
-from clbench.replicas import LockstepObjective, joint_tensors
+from clbench.replicas import LockstepObjective, joint_tensors, put_together
 from clbench.scenario import Scenario
 from clbench_regularization.fine_tuning import FineTuning, FineTuningParams
 
@@ -67,12 +68,14 @@ class Coresets(FineTuning):
         self._drawing = context.generator("replay")
         self._stored: list[Tensor] = []
         self._former: dict[str, Tensor] = {}
+        self._teacher = context.build_net(context.spec, context.layout, {})
         self._replicas: Sequence[Coresets] = ()  # in lockstep
 
     def begin_task(self, task_id: int) -> None:
         """Keep the net as it is, to be taught by it."""
         super().begin_task(task_id)
         self._former = copied(self.parameters.detached)
+        self._teacher.restore(self.net.state())
 
     def penalties(self, weights: NamedTensors) -> list[Tensor]:
         """Those of the regularizers, and the distillation loss."""
@@ -89,7 +92,7 @@ class Coresets(FineTuning):
             inputs, shares = self._rehearsed()
         task_ids = ids_of_shares(shares, self._params.replay_batch_size)
         lesson = teach(
-            inputs, task_ids, shares, self.net, self._former, self.layout, self._objective
+            inputs, task_ids, shares, self._teacher, self._former, self.layout, self._objective
         )
         outputs = self.net(weights, lesson.query, Context(training=True))
         outputs = self.layout.select(outputs, lesson.query.task_id)
@@ -122,12 +125,14 @@ class Coresets(FineTuning):
         self._replicas = replicas
         self._objective = LockstepObjective(self._objective)
         self._former = joint_tensors([replica._former for replica in replicas])
+        self._teacher = put_together([replica._teacher for replica in replicas])
 
     def state(self) -> State:
         """The plain learner's, with the stored inputs and the former net."""
         return super().state() | {
             "stored": list(self._stored),
             "former": dict(self._former),
+            "teacher": self._teacher.state(),
             "drawing": self._drawing.get_state(),
         }
 
@@ -137,6 +142,7 @@ class Coresets(FineTuning):
         device = self.parameters.values.device
         self._stored = [inputs.to(device) for inputs in state["stored"]]
         self._former = {name: tensor.to(device) for name, tensor in state["former"].items()}
+        self._teacher.restore(state["teacher"])
         self._drawing.set_state(state["drawing"])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 import toys
 from torch import Tensor
@@ -15,14 +16,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from clbench.config import Adam, Sgd, Training
 from clbench.protocols import Batch, Context, Learner, LearnerContext, MainNet, Query, SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
-from clbench.testing import LearnerContract
+from clbench.testing import LearnerContract, snapshot
 from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
 from clbench_copytask.recurrent import RecurrentParams
 from clbench_copytask.scoring import Bitwise
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
+from clbench_replay import coresets
 from clbench_replay.coresets import Coresets, CoresetsParams
+from clbench_replay.distillation import Lesson, copied, teach
 from clbench_replay.generative import GenerativeReplay, GenerativeReplayParams
+from clbench_sparse.k_winners import KWinnersParams
+from clbench_vision.classification import Classification
+from clbench_vision.mlp import Mlp, MlpParams
 
 FAMILY = PermutedCopy(
     PermutedCopyParams(
@@ -131,6 +137,48 @@ def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss() -> None:
         return task + 2.0 * rehearsed + _excess(weights["W_hh"])
 
     _check_step(learner, batch, loss)
+
+
+def test_the_former_net_teaches_with_the_boosting_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = OutputLayout(Scenario.TASK_IL, "per-task", 3, 2)
+    family = toys.Pictures(toys.TwoParams())
+    winners = KWinnersParams(percent_on=0.25, boost_strength=5.0, duty_cycle_period=8)
+    params = MlpParams(hidden_sizes=(16,), activation="linear", winners=winners)
+
+    def build(spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> Mlp:
+        return Mlp(params, spec, layout)
+
+    context = toys.pictures_context(
+        layout,
+        net=build(family.spec, layout, {}),
+        objective=Classification(),
+        training=Training(iterations=1, learning_rate=0.5, optimizer=Sgd()),
+        build_net=build,
+    )
+    learner = Coresets(CoresetsParams(replay_batch_size=6), context)
+    first, *batches = toys.batches(family, 0, 4)
+    learner.begin_task(0)
+    learner.observe(first)
+    learner._stored.append(first.inputs)
+    former, weights = build(family.spec, layout, {}), copied(learner.parameters.detached)
+    former.restore(snapshot(learner.net.state()))
+    lessons: list[Lesson] = []
+
+    def watched(*args: Any) -> Lesson:
+        lessons.append(teach(*args))
+        return lessons[-1]
+
+    monkeypatch.setattr(coresets, "teach", watched)
+
+    learner.begin_task(1)
+    for batch in batches:
+        learner.observe(replace(batch, task_id=1))
+
+    query = lessons[-1].query
+    taught = layout.select(former(weights, query, Context()), query.task_id)
+    assert torch.equal(lessons[-1].taught, taught)
+    boosted_anew = layout.select(learner.net(weights, query, Context()), query.task_id)
+    assert not torch.equal(boosted_anew, taught)
 
 
 def test_coresets_store_training_inputs_of_each_task() -> None:
