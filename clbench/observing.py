@@ -32,6 +32,7 @@ from clbench.protocols import (
 from clbench.records import Online
 from clbench.replicas import LockstepObjective, put_together, stacked
 from clbench.scenario import OutputLayout
+from clbench.statistics import LayerUse
 from clbench.weight_learner import WeightLearner
 
 NORM_STEPS = 100
@@ -233,10 +234,9 @@ class ActivityKeeper:
         """A task has been learnt; `queries` are its test set."""
         found: dict[str, float] = {}
         task_id = len(self._tasks)
-        for layer, tensors in self._activity(queries, task_id).items():
-            activity = torch.cat(tensors)
-            found[f"active_{layer}"] = statistics.active_fraction(activity)
-            found[f"dead_{layer}"] = statistics.dead_fraction(activity)
+        for layer, use in self._use(queries, task_id).items():
+            found[f"active_{layer}"] = use.active_fraction()
+            found[f"dead_{layer}"] = use.dead_fraction()
         if isinstance(self._net, HasStatistics):
             found |= self._net.statistics()
         self._tasks.append(found)
@@ -245,11 +245,8 @@ class ActivityKeeper:
         """All tasks have been learnt; `queries` are the test set of each."""
         means: dict[str, list[Tensor]] = {}
         for task_id, task in enumerate(queries):
-            for layer, tensors in self._activity(task, task_id).items():
-                mean = torch.cat(tensors).mean(0)
-                means.setdefault(layer, []).append(
-                    mean.flatten(1).mean(1) if mean.dim() > 1 else mean
-                )
+            for layer, use in self._use(task, task_id).items():
+                means.setdefault(layer, []).append(use.means())
         for layer, rows in means.items():
             if len(rows) < 2:
                 continue
@@ -271,9 +268,9 @@ class ActivityKeeper:
         self._tasks = [dict(task) for task in state["tasks"]]
 
     @torch.no_grad()
-    def _activity(self, queries: Sequence[Query], task_id: int) -> Mapping[str, list[Tensor]]:
+    def _use(self, queries: Sequence[Query], task_id: int) -> Mapping[str, LayerUse]:
         """By layer, with the weights and gains of a task, also where its id is withheld."""
-        found: dict[str, list[Tensor]] = {}
+        found: dict[str, LayerUse] = {}
         learner = self._learner
         if not isinstance(self._net, HasActivity) or not isinstance(learner, HasWeights):
             return found
@@ -284,7 +281,10 @@ class ActivityKeeper:
         for query in queries:
             _, activity = self._net.with_activity(weights, query, context)
             for layer, tensor in activity.items():
-                found.setdefault(layer, []).append(tensor)
+                if layer in found:
+                    found[layer].add(tensor)
+                else:
+                    found[layer] = LayerUse(tensor)
         return found
 
     def statistics(self) -> dict[str, tuple[float, ...]]:

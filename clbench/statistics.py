@@ -1,4 +1,4 @@
-"""How sparse a network is, and how far its tasks use the same units: pure functions.
+"""How sparse a network is, and how far its tasks use the same units.
 
 Fractions lie between 0 and 1 and entropies are in bits. Entries count as active where they are not
 exactly zero, whatever their sign. With d the duty cycle of a unit (how often it is active)::
@@ -22,28 +22,44 @@ def weight_density(weight: Tensor) -> float:
     return _fraction_active(weight)
 
 
-def active_fraction(activity: Tensor) -> float:
-    """Fraction of non-zero activations.
-
-    Args:
-        activity: ``(B, n)`` or ``(B, C, H, W)``.
-    """
-    return _fraction_active(activity)
-
-
 def _fraction_active(tensor: Tensor) -> float:
     return int(tensor.count_nonzero()) / tensor.numel()
 
 
-def dead_fraction(activity: Tensor) -> float:
-    """Fraction of units, or of channels, that no sample makes active.
+class LayerUse:
+    """How a layer uses its units, taken in batch by batch so that no activity is kept.
+
+    A channel is a unit: it is active at some of its places, and dead if at none.
 
     Args:
-        activity: ``(B, n)`` or ``(B, C, H, W)``; a channel is dead if it is at every place. Rows
-            may also be counts of active samples, one row per batch.
+        activity: Of the first batch, ``(B, n)`` or ``(B, C, H, W)``.
     """
-    is_used = activity.ne(0).transpose(0, 1).flatten(1).any(1)  # (n,) or (C,)
-    return _fraction_active(~is_used)
+
+    def __init__(self, activity: Tensor) -> None:
+        units = activity.shape[1]
+        self._active = activity.new_zeros(units, dtype=torch.int64)
+        self._sums = activity.new_zeros(units, dtype=torch.float64)
+        self._entries = 0  # of each unit
+        self.add(activity)
+
+    def add(self, activity: Tensor) -> None:
+        """Take in a further batch, of the same units."""
+        others = (0, *range(2, activity.dim()))  # all axes but that of units
+        self._active += activity.count_nonzero(others)
+        self._sums += activity.sum(others, dtype=torch.float64)
+        self._entries += activity.numel() // len(self._sums)
+
+    def active_fraction(self) -> float:
+        """Fraction of activity that is not 0."""
+        return int(self._active.sum()) / (self._entries * len(self._active))
+
+    def dead_fraction(self) -> float:
+        """Fraction of units that no sample makes active."""
+        return _fraction_active(self._active == 0)
+
+    def means(self) -> Tensor:
+        """Mean activity of each unit, ``(n,)`` or ``(C,)``."""
+        return self._sums / self._entries
 
 
 def duty_cycle_entropy(duty_cycle: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, cast
 
 import pytest
@@ -115,6 +116,56 @@ def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end(
     # the means are (1, 2, 0, 0) and, one unit further, (0, 1, 2, 0); each has another top unit
     assert found["cosine_h1"] == (pytest.approx(2 / 5),) * 2
     assert found["jaccard_h1"] == (0.0, 0.0)
+
+
+def test_no_more_than_the_activity_of_one_batch_is_held() -> None:
+    held: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    class Net(_Net):
+        def with_activity(
+            self, params: Any, query: Query, context: Context
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            nonlocal most
+            activity = query.inputs.clone()
+            held.append(weakref.ref(activity))
+            most = max(most, sum(one() is not None for one in held))
+            return query.inputs, {"h1": activity}
+
+    keeper = ActivityKeeper(cast(Any, Net()), cast(Any, _Learner()))
+    queries = [Query(inputs=torch.rand(2, 3), task_id=0) for _ in range(5)]
+
+    keeper.end_task(queries)
+    keeper.end([queries, queries])
+
+    assert len(held) == 15
+    assert most <= 2  # the last one may be freed when the next is there
+
+
+def test_batches_of_different_sizes_and_maps_of_channels_are_summed_up_sample_by_sample() -> None:
+    first, second = torch.zeros(3, 2, 2, 2), torch.zeros(1, 2, 2, 2)
+    first[0, 0, 1, 1], second[0, 0] = 2.0, -1.0
+
+    class Net(_Net):
+        def with_activity(
+            self, params: Any, query: Query, context: Context
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            return query.inputs, {"c1": query.inputs}
+
+    keeper = ActivityKeeper(cast(Any, Net()), cast(Any, _Learner()))
+    tasks = [
+        [Query(inputs=one, task_id=None) for one in task] for task in ((first, second), (-second,))
+    ]
+
+    for task in tasks:
+        keeper.end_task(task)
+    keeper.end(tasks)
+
+    found = keeper.statistics()
+    assert found["active_c1"] == (5 / 32, 4 / 8)
+    assert found["dead_c1"] == (0.5, 0.5)
+    # the mean of channel 0 is (2 - 4) / 16 on the first task and 1 on the second
+    assert found["cosine_c1"] == (-1.0, -1.0)
 
 
 def test_of_a_net_that_shows_nothing_nothing_is_recorded() -> None:

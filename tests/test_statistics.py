@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from clbench.statistics import (
-    active_fraction,
+    LayerUse,
     cosine_overlap,
-    dead_fraction,
     duty_cycle_entropy,
     jaccard_overlap,
     weight_density,
@@ -22,13 +21,13 @@ def test_the_density_of_a_weight_counts_what_is_not_zero() -> None:
 
 
 def test_active_entries_may_be_negative() -> None:
-    assert active_fraction(torch.tensor([[0.0, -1.0, 2.0, 0.0]])) == 0.5
+    assert LayerUse(torch.tensor([[0.0, -1.0, 2.0, 0.0]])).active_fraction() == 0.5
 
 
 def test_a_unit_is_dead_if_no_sample_makes_it_active() -> None:
     activity = torch.tensor([[0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0]])
 
-    assert dead_fraction(activity) == 0.5
+    assert LayerUse(activity).dead_fraction() == 0.5
 
 
 def test_a_channel_is_dead_if_no_place_of_any_sample_makes_it_active() -> None:
@@ -36,7 +35,21 @@ def test_a_channel_is_dead_if_no_place_of_any_sample_makes_it_active() -> None:
     activity[0, 1, 2, 0] = 1.0
     activity[1, 1, 0, 0] = 1.0
 
-    assert dead_fraction(activity) == 0.75
+    assert LayerUse(activity).dead_fraction() == 0.75
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (7, 4, 3, 3)])
+def test_batches_are_summed_up_as_if_they_were_one(shape: tuple[int, ...]) -> None:
+    activity = torch.randn(shape, generator=torch.Generator().manual_seed(0)).relu()
+    activity[:, 1] = 0.0
+
+    use = LayerUse(activity[:4])
+    use.add(activity[4:])
+
+    assert use.active_fraction() == int(activity.count_nonzero()) / activity.numel()
+    assert use.dead_fraction() == 1 / 4
+    means = activity.double().transpose(0, 1).flatten(1).mean(1)
+    torch.testing.assert_close(use.means(), means)  # float64 rounding
 
 
 def test_the_entropy_of_duty_cycles_is_the_one_worked_out_by_hand() -> None:
