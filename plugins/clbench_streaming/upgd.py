@@ -51,6 +51,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from clbench.config import Decay
+from clbench.errors import UnavailableError
 from clbench.params import Params
 from clbench.protocols import LearnerContext
 
@@ -87,11 +88,20 @@ class UpgdParams(Params):
     def _check(self) -> UpgdParams:
         if self.scaling == "local" and self.max_over == "corrected":
             raise ValueError("max_over is about the maximum of global scaling; scaling is local")
+        if self.gate == "noise" and not self.noise_std:
+            raise ValueError("gate: noise acts on noise alone; noise_std is 0")
+        if self.noise_scale != "constant" and not self.noise_std:
+            raise ValueError("noise_scale is a factor on noise; noise_std is 0")
         return self
 
 
 class Upgd(StreamLearner[UpgdParams]):
-    """See the module's text."""
+    """See the module's text.
+
+    Raises:
+        UnavailableError: Gates of kernels are to be averaged, and the net has no kernels; or as
+            all rules for streams.
+    """
 
     Params: ClassVar[type[Params]] = UpgdParams
     version: ClassVar[int] = 1
@@ -100,6 +110,9 @@ class Upgd(StreamLearner[UpgdParams]):
         super().__init__(params, context)
         self._smallest = torch.full((), torch.finfo(self._p.dtype).tiny, device=self._p.device)
         self.bind()
+        if params.kernel_average != "none" and not self._kernels:
+            what = "averages the gates of tensors of four dimensions, and the net has none"
+            raise UnavailableError(f"kernel_average: {params.kernel_average} {what}")
 
     def bind(self) -> None:
         """Take hold of trace and scratch, and of the views of single tensors."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn.functional import conv2d, linear, max_pool2d
 
@@ -38,6 +38,7 @@ from .hidden import (
     draw_weights,
     is_off_at_zero,
     relative_entropy,
+    require_hidden_layers,
 )
 from .lockstep import LockstepCnn
 
@@ -71,6 +72,13 @@ class CnnParams(Params):
     """Fraction of non-zero weights of each channel's kernels; absent: all are."""
     weight_density: Fraction | None = None
     """Fraction of non-zero weights into each hidden unit; absent: all are."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CnnParams:
+        require_hidden_layers(
+            self.hidden_sizes, winners=self.winners, weight_density=self.weight_density
+        )
+        return self
 
 
 class Cnn:

@@ -8,7 +8,7 @@ to 0 with probability p and divides the others by 1 - p.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -61,6 +61,17 @@ class Winners(Protocol):
 
     def restore(self, state: State) -> None:
         """Take back what `state` returned."""
+
+
+def require_hidden_layers(hidden_sizes: Sequence[int], **options: object) -> None:
+    """Refuse options that act on hidden layers where there are none.
+
+    Raises:
+        ValueError: One of the options is set, and there is no hidden layer.
+    """
+    for name, value in options.items():
+        if value and not hidden_sizes:
+            raise ValueError(f"{name} acts on hidden layers; hidden_sizes is empty")
 
 
 def difference_in_training(dropout: float, *winners: KWinnersParams | None) -> str | None:

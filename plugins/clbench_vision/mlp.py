@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -39,6 +39,7 @@ from .hidden import (
     draw_weights,
     is_off_at_zero,
     relative_entropy,
+    require_hidden_layers,
 )
 from .lockstep import LockstepMlp
 
@@ -58,6 +59,16 @@ class MlpParams(Params):
     """Of each hidden layer only the k largest are passed on; absent: all."""
     weight_density: Fraction | None = None
     """Fraction of non-zero weights into each hidden unit; absent: all are."""
+
+    @model_validator(mode="after")
+    def _check(self) -> MlpParams:
+        require_hidden_layers(
+            self.hidden_sizes,
+            dropout=self.dropout,
+            winners=self.winners,
+            weight_density=self.weight_density,
+        )
+        return self
 
 
 class Mlp:

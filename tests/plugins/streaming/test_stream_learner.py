@@ -131,7 +131,7 @@ def test_the_gradients_of_the_last_step_are_those_of_the_loss_alone() -> None:
 def test_rules_without_noise_draw_nothing() -> None:
     for learner in (
         PerturbedSgd(PerturbedSgdParams(), _context()),
-        Upgd(UpgdParams(noise_std=0.0, noise_scale="ratio-norm"), _context()),
+        Upgd(UpgdParams(noise_std=0.0), _context()),
     ):
         before = learner.state()["noise"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
@@ -297,3 +298,27 @@ def test_where_all_units_win_nothing_is_left_to_the_entropy(net: Any, layers: li
     net(net.initial(_generator()), _query(), Context(training=True))
 
     assert net.statistics() == {f"duty_cycle_entropy_{layer}": 0.0 for layer in layers}
+
+
+@pytest.mark.parametrize(
+    ("params", "settings", "name"),
+    [
+        (MlpParams, {"dropout": 0.5}, "dropout"),
+        (MlpParams, {"winners": WINNERS}, "winners"),
+        (MlpParams, {"weight_density": 0.5}, "weight_density"),
+        (CnnParams, {"winners": WINNERS}, "winners"),
+        (CnnParams, {"weight_density": 0.5}, "weight_density"),
+    ],
+)
+def test_what_acts_on_hidden_layers_needs_some(
+    params: Any, settings: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        params(hidden_sizes=(), **settings)
+
+    (mistake,) = caught.value.errors()
+    assert mistake["msg"] == f"Value error, {name} acts on hidden layers; hidden_sizes is empty"
+
+
+def test_drop_out_of_a_cnn_needs_no_hidden_layers() -> None:
+    assert CnnParams(hidden_sizes=(), dropout=0.5).dropout == 0.5
