@@ -8,7 +8,9 @@ masking in the pass keeps three promises by itself:
 
 * Zeros are exact: whatever the optimiser does to W, the pass never sees a masked value.
 * The chain rule masks the gradient, ``dL/dW = M * dL/d(W * M)``. So momentum and other moments of
-  masked weights stay zero, and the weights with them, weight decay included.
+  masked weights stay zero, and the weights with them, weight decay included. Only rules that add
+  noise to every weight (``perturbed-sgd``, ``upgd``) move them; no pass sees it, but norms of
+  weights count it, in records and in the noise scales of ``upgd``.
 * Penalties and importances built from gradients are zero for masked weights.
 
 Biases are never masked. A masked dense product is no cheaper than a dense one.
