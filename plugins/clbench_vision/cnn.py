@@ -51,7 +51,7 @@ class CnnParams(Params):
     kernel_size: PositiveInt = 5
     """Width and height of all kernels; their stride is 1."""
     padding: NonNegativeInt = 0
-    """Black pixels around each convolution's input."""
+    """Zeros around each convolution's input, of pixels after their scaling."""
     pooling: PositiveInt = 2
     """Width, height and stride of max-pooling after each convolution; 1: none."""
     conv_activation: Activation = "linear"

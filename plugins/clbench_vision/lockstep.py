@@ -231,7 +231,7 @@ def _convolution(
         x: ``(R, C, B, H, W)``.
         layer: Name of the layer; its kernels are ``(R, N, C, k, k)`` and its biases ``(R, N)``.
         params: All parameters.
-        padding: Black pixels around x.
+        padding: Zeros around x.
         tape: For the gradients, if they are wanted.
 
     Returns:
