@@ -45,7 +45,8 @@ class StreamKeeper:
     After each update the same sample is predicted again; with the losses before and after it the
     plasticity is ``clamp(1 - L_after / max(L_before, 1e-8), 0, 1)``. In the same pass units of the
     hidden layers whose activity is exactly 0 are counted as inactive. Every `NORM_STEPS` steps the
-    norms of weights and gradients are taken over all tensors but biases, as one vector.
+    norms of weights and gradients are taken over all tensors but biases, as one vector. After each
+    task the net tells of itself.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class StreamKeeper:
 
     def end_task(self) -> None:
         """The samples so far were the last ones of a task."""
-        self._tasks.append({name: self._sums[name] / self._counts[name] for name in self._sums})
+        means = {name: self._sums[name] / self._counts[name] for name in self._sums}
+        told = self.net.statistics() if isinstance(self.net, HasStatistics) else {}
+        self._tasks.append(means | told)
         self._sums, self._counts = {}, {}
 
     def state(self) -> State:
@@ -144,7 +147,7 @@ class StreamKeeper:
         )
 
     def statistics(self) -> dict[str, tuple[float, ...]]:
-        """Inactive units and norms, task by task, where they could be taken."""
+        """All but scores and plasticity, task by task, where it could be taken in every task."""
         names = {name: 0 for task in self._tasks for name in task}
         others = [name for name in names if name not in ("loss", "score", "plasticity")]
         complete = [name for name in others if all(name in task for task in self._tasks)]

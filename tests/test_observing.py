@@ -79,6 +79,7 @@ def test_a_stream_is_summed_up_task_by_task() -> None:
     assert online.first_score == (0.0, 100.0)
     found = keeper.statistics()
     assert found["inactive_units"] == (0.5, 0.5)  # two of four
+    assert found["entropy"] == (0.5, 0.5)  # what the net tells of itself
 
 
 def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
