@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from clbench.checks import Checker, either
-from clbench.config import Choice, Regime
+from clbench.config import Choice, Regime, Training
 from clbench.params import read
 from clbench.yaml12 import Node
 
@@ -21,12 +21,20 @@ def check_regime(checker: Checker, learner: str, regime: str, node: Node) -> Non
 
 
 def check_stream(
-    checker: Checker, settings: Mapping[str, Node], regime: str, model: Choice | None
+    checker: Checker,
+    settings: Mapping[str, Node],
+    regime: str,
+    training: Training | None,
+    model: Choice | None,
 ) -> None:
     """Whether a cell of samples one by one, without boundaries, means what its record says."""
     if regime != "sequential":
         what = f"the regime '{regime}' needs boundaries of tasks, and 'task-free' has none"
         checker.wrong(settings["regime"], what)
+    if training is not None and training.batch_size != 1:
+        what = "expected batch_size 1 in 'task-free', where each sample is predicted before its "
+        what += f"update, found {training.batch_size}"
+        checker.wrong(settings["training"].at(("batch_size",)), what)
     if model is None:
         return
     loaded = checker.registry.find("model", model.name).load()

@@ -331,7 +331,7 @@ class _Loader(Checker):
         training = self.training(settings.get("training"))
         regime = self.one_of(settings.get("regime"), get_args(Regime), "sequential")
         if scenario is Scenario.TASK_FREE:
-            check_stream(self, settings, regime, model)
+            check_stream(self, settings, regime, training, model)
         if learner and regime:
             node = settings.get("regime", settings["learner"])
             check_regime(self, learner.name, regime, node)

@@ -27,7 +27,8 @@ def test_a_good_file_gives_resolved_cells(tmp_path: Path) -> None:
 
 
 def test_another_scenario_and_an_exclusion_load(tmp_path: Path) -> None:
-    (free,) = load(tmp_path, GOOD.replace("task-il", "task-free")).rows
+    stream = GOOD.replace("task-il", "task-free").replace("iterations", "batch_size: 1, iterations")
+    (free,) = load(tmp_path, stream).rows
     (left_out,) = load(
         tmp_path, GOOD + "exclude: [{method: plain, task: pictures, why: too slow}]\n"
     ).rows

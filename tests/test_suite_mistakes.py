@@ -205,6 +205,7 @@ def test_every_mistake_has_its_own_message(
 
 def test_a_learner_that_the_scenario_cannot_serve_is_named(tmp_path: Path) -> None:
     text = GOOD.replace("task-il", "task-free").replace("learner: plain", "learner: generated")
+    text = text.replace("iterations", "batch_size: 1, iterations")
 
     assert mistakes(tmp_path, text) == [
         "line 10, methods.plain.learner: learner 'generated' cannot serve the scenario "

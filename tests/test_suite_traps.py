@@ -185,9 +185,10 @@ def test_a_reason_must_be_given_for_an_exclusion(tmp_path: Path) -> None:
 
 def test_a_stream_without_boundaries_knows_one_regime(tmp_path: Path) -> None:
     text = GOOD.replace("task-il", "task-free").replace("plain}", "plain, regime: joint}")
+    text = text.replace("iterations: 10", "iterations: 10\n    batch_size: 1")
 
     assert mistakes(tmp_path, text) == [
-        "line 14, methods.plain.regime: the regime 'joint' needs boundaries of tasks, and "
+        "line 15, methods.plain.regime: the regime 'joint' needs boundaries of tasks, and "
         "'task-free' has none"
     ]
 
@@ -328,3 +329,18 @@ def test_a_stream_takes_a_net_with_winners(tmp_path: Path) -> None:
     path.write_text(f"{_STREAM}    model: {{name: mlp, winners: {{percent_on: 0.1}}}}\n")
 
     assert len(suite.load(path, Registry.discover()).rows) == 1
+
+
+def test_a_stream_gives_one_sample_at_a_time(tmp_path: Path) -> None:
+    text = GOOD.replace("task-il", "task-free")
+
+    assert mistakes(tmp_path, text) == [
+        "line 6, defaults.training: expected batch_size 1 in 'task-free', where each sample is "
+        "predicted before its update, found 128"
+    ]
+    assert mistakes(
+        tmp_path, text.replace("iterations: 10", "batch_size: 4\n    iterations: 10")
+    ) == [
+        "line 7, defaults.training.batch_size: expected batch_size 1 in 'task-free', where each "
+        "sample is predicted before its update, found 4"
+    ]

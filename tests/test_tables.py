@@ -308,12 +308,16 @@ def test_missing_or_turned_markers_are_errors(
 
 
 def test_streams_have_columns_of_their_own(tmp_path: Path) -> None:
-    text = suite_files.of_toys("""\
+    text = (
+        suite_files.of_toys("""\
 tasks:
   a: {label: Task A, family: pictures}
 methods:
   plain: {label: Plain, learner: plain, expect: {online_accuracy: '>= 40'}}
-""").replace("task-il", "task-free")
+""")
+        .replace("task-il", "task-free")
+        .replace("iterations", "batch_size: 1, iterations")
+    )
     suite, store = suite_files.load(tmp_path, text), Store(tmp_path / "results")
     online = Online(
         loss=(1.0,) * 4,

@@ -225,12 +225,16 @@ def test_lower_is_better_makes_small_scores_strong_on_a_logarithmic_scale(
 
 
 def test_streams_show_online_scores_and_no_matrix(tmp_path: Path) -> None:
-    text = suite_files.of_toys("""\
+    text = (
+        suite_files.of_toys("""\
 tasks:
   a: {label: Task A, family: pictures}
 methods:
   plain: {label: Plain, learner: plain}
-""").replace("task-il", "task-free")
+""")
+        .replace("task-il", "task-free")
+        .replace("iterations", "batch_size: 1, iterations")
+    )
     suite, store = suite_files.load(tmp_path, text), Store(tmp_path / "results")
     online = Online(loss=(2.0, 1.0), score=(10.0, 30.0), plasticity=(0.5, 0.25))
     empty = ((None, None), (None, None))
