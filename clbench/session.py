@@ -112,7 +112,7 @@ class _Keeper:
             what = f"{cell.row} seed {cell.config.seed} has ended and its record cannot be kept"
             rest = "its last checkpoint is: the same command goes on from there"
             raise ClbenchError(f"{error}\n    {what};\n    {rest}") from error
-        if not _was_cut_off(record):
+        if not _can_go_on(record):
             checkpoints.forget(record.id)
         if record.status not in ("ok", "skipped"):
             self.failed.append((cell, record))
@@ -120,12 +120,13 @@ class _Keeper:
         self.display.finished(cell, record)
 
 
-def _was_cut_off(record: Record) -> bool:
+def _can_go_on(record: Record) -> bool:
     """Whether the cell can go on from its last checkpoint: it did not come to its own end.
 
-    Then its worker was stopped from outside or never began, and made no record with provenance.
+    Its worker was stopped from outside or never began, and made no record with provenance; or this
+    time it lacked what it had before, its data or its memory.
     """
-    return record.provenance is None
+    return record.provenance is None or record.status in ("skipped", "out-of-memory")
 
 
 def execute(

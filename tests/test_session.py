@@ -43,11 +43,13 @@ def _ended(record: Record) -> Record:
     [
         (lambda cell: _ended(records.good(cell.config)), False),
         (lambda cell: _ended(records.bad(cell.config)), False),
+        (lambda cell: _ended(records.bad(cell.config, "skipped")), True),
+        (lambda cell: _ended(records.bad(cell.config, "out-of-memory")), True),
         (worker.timed_out, True),
         (lambda cell: worker.died(cell, "killed", "", is_out_of_memory=True), True),
         (lambda cell: worker.raised(cell, RuntimeError("no worker began"), ""), True),
     ],
-    ids=["good", "failed", "timed-out", "killed", "no-worker"],
+    ids=["good", "failed", "no-data", "no-memory", "timed-out", "killed", "no-worker"],
 )
 def test_a_checkpoint_stays_where_the_cell_did_not_come_to_its_own_end(
     make: Callable[[Cell], Record], can_go_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
