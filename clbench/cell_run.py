@@ -14,6 +14,7 @@ import torch
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig, Choice
 from clbench.curves import CurveKeeper, DivergedError
+from clbench.errors import ClbenchError
 from clbench.executor import Progress
 from clbench.mixing import MixedStream
 from clbench.moving import MovedStream, batch_on, tasks_on
@@ -120,7 +121,16 @@ class CellRun:
         self.net = self._net(spec, self.layout, {})
 
     def _build(self, kind: Kind, choice: Choice, *arguments: object) -> Any:
-        loaded = self.registry.find(kind, choice.name).load()
+        registered = self.registry.find(kind, choice.name)
+        loaded, plugin = registered.load(), registered.plugin
+        asked = self.config.plugins.get(plugin.distribution)
+        if (loaded.version, plugin.version) != (choice.version, asked):
+            raise ClbenchError(
+                f"{kind} '{choice.name}' is here at version {loaded.version}, of "
+                f"{plugin.distribution} {plugin.version}; asked for is version {choice.version}, "
+                f"of {plugin.distribution} {asked}\n"
+                f"    was it installed anew meanwhile, or is it another on this machine?"
+            )
         return loaded(read(loaded.Params, choice.params), *arguments)
 
     def _net(self, spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:

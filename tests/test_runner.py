@@ -11,7 +11,7 @@ import toys
 from torch import Tensor
 
 from clbench import runner
-from clbench.config import CellConfig, Sgd, Training
+from clbench.config import CellConfig, Choice, Sgd, Training
 from clbench.curves import DivergedError
 from clbench.executor import Progress
 from clbench.matrix import Cell
@@ -290,6 +290,32 @@ def test_what_fails_inside_a_cell_becomes_a_failed_record_with_its_traceback() -
     assert "Traceback" in record.failure.traceback
     assert record.provenance is not None
     assert (record.provenance.suite, record.provenance.row) == ("toy", "a/b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"learner": Choice(name="plain", version=2, params={})},
+            "learner 'plain' is here at version 1, of toys 0.1; asked for is version 2, of toys 0.1",
+        ),
+        (
+            {"plugins": {"toys": "0.2"}},
+            "task 'pictures' is here at version 1, of toys 0.1; asked for is version 1, of toys 0.2",
+        ),
+    ],
+)
+def test_a_part_of_another_version_than_the_id_says_does_not_run(
+    changes: dict[str, Any], message: str
+) -> None:
+    config = toys.config().model_copy(update=changes)
+
+    record = runner.run_cell(Cell("toy", "a/b", config), toys.registry(), lambda progress: None)
+
+    assert record.failure is not None
+    assert record.failure.message == (
+        f"{message}\n    was it installed anew meanwhile, or is it another on this machine?"
+    )
 
 
 def _line(text: str) -> int:
