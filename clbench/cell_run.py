@@ -75,7 +75,9 @@ class CellRun:
         tracking: Told of what is learnt; by default it tells nobody.
         sibling: The run of another seed of the same cell, to share data with.
         share: Part of the time of what several runs do together that counts as this run's.
+        lockstep: Cells that began together, with this one.
         device: Where it computes.
+        width: Cells that took their latest training step together, with this one.
         rows: The rows of R so far.
         total: Training steps in all.
         resumed_at: Training steps of the checkpoint that it goes on from; 0: from none.
@@ -89,6 +91,7 @@ class CellRun:
     tracking: Tracking = field(default_factory=Tracking)
     sibling: CellRun | None = None
     share: float = 1.0
+    lockstep: int = 1
     device: torch.device = CPU
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(
@@ -104,6 +107,7 @@ class CellRun:
     online: Online | None = field(init=False, default=None)
     statistics: dict[str, tuple[float, ...]] = field(init=False, default_factory=dict)
     artefacts: dict[str, tuple[tuple[float, ...], ...]] = field(init=False, default_factory=dict)
+    width: int = field(init=False, default=1)
     rows: Rows = field(init=False, default_factory=list)
     done: int = field(init=False, default=0)
     total: int = field(init=False, default=0)
@@ -281,6 +285,9 @@ class CellRun:
                 "rows": self.rows,
                 "curves": [curve.model_dump() for curve in self.curves],
                 "done": self.done,
+                "left": self.total - self.done,
+                "lockstep": self.lockstep,
+                "width": self.width,
                 "seconds": {name: self._spent(name) for name in self.seconds},
                 "keeper": self._keeper.state() if self._keeper else None,
                 "learner": learner.state() if learner else None,

@@ -4,7 +4,8 @@ A cell has a folder in the cache, ``<cache>/clbench/checkpoints/<id>``, with two
 written whole or not at all; if the newer one cannot be read the older one serves. They hold
 tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
 a file that somebody changed runs no code. Tensors are written from the CPU and read to it, wherever
-they are used. A checkpoint serves only the program that made it: the same commit, and the same
+they are used. A checkpoint serves as many cells in lockstep as it was made with
+(`clbench.runner`), and only the program that made it: the same commit, and the same
 code where a checkout has changes, or the same installed version; the same torch, the same code of
 third-party plugins, and the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell
 has ended, whoever keeps its record removes its checkpoints.
@@ -23,7 +24,7 @@ from typing import Any
 
 from clbench.cache import cache_folder
 
-FORMAT = 1
+FORMAT = 2
 SECONDS = 60.0
 """Time between two checkpoints of a cell within a task."""
 
@@ -60,19 +61,17 @@ class Checkpoints:
         self._number = 0
         self._last = time.monotonic()
 
-    def load(self) -> dict[str, Any] | None:
-        """The newest state that can be used; None: there is none."""
+    def load(self) -> list[dict[str, Any]]:
+        """The states that can be used, the newest first."""
         found = []
         for path in sorted(self._folder.glob("*.pt")):
             content = self._read(path)
             if content is not None:
                 found.append(content)
-        if not found:
-            return None
-        newest = max(found, key=lambda content: int(content["number"]))
-        self._number = int(newest["number"])
-        state: dict[str, Any] = newest["state"]
-        return state
+        found.sort(key=lambda content: -int(content["number"]))
+        if found:
+            self._number = int(found[0]["number"])
+        return [content["state"] for content in found]
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         import torch  # here, not at the top: who only forgets needs none

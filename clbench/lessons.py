@@ -128,6 +128,8 @@ def learn(lessons: Sequence[Lesson]) -> None:
 
 def _together(lessons: Sequence[Lesson]) -> tuple[Observe, Keep | None]:
     """What takes a step of all lessons, and what keeps more of it than the curves."""
+    for lesson in lessons:
+        lesson.run.width = len(lessons)
     learner, keeper = lessons[0].learner, lessons[0].keeper
     if len(lessons) == 1:
         steps = AlikeSteps(learner)

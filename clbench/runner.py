@@ -56,12 +56,14 @@ def run_cell(
     """
     registry.codes(cell.config.plugins)  # as it is before it is imported
     started, tracking = datetime.now(timezone.utc), Tracking.of(cell, registry)
+    (part,) = _parts([checkpoints])
+    start = Start(cell.config, checkpoints, part[0], tracking)
     outcome: Outcome
     try:
-        outcome = run(cell.config, registry, report, checkpoints, tracking, device)
+        (outcome,) = run_together([start], registry, report, device)
     except (Exception, SystemExit) as error:
         outcome = error
-    return _record(cell, registry, started, outcome, checkpoints, tracking, device, lockstep=1)
+    return _record(cell, registry, started, outcome, start, device, 1)
 
 
 def run_group(
@@ -73,9 +75,9 @@ def run_group(
 ) -> tuple[Record, ...]:
     """Run cells that are equal but for their seeds, in lockstep as far as they are equally far.
 
-    A cell whose loss diverges fails by itself. After any other error all are run one by one, so
-    that each gets the record it deserves; and from the beginning where their parts cannot run in
-    lockstep.
+    A cell whose loss diverges fails by itself. After any other error all are run one by one, from
+    the beginning, so that each gets the record it deserves. One by one, from their last
+    checkpoints, run those whose parts cannot run in lockstep.
 
     Args:
         group: What to run.
@@ -92,18 +94,12 @@ def run_group(
     if len(group) == 1 or not _can_run_together(group, registry):
         pairs = zip(group, kept, strict=True)
         return tuple(run_cell(cell, registry, report, one, device) for cell, one in pairs)
-    saved = [one.load() if one else None for one in kept]
-    parts: dict[tuple[int, int] | None, list[int]] = {}
-    for r, state in enumerate(saved):
-        place = None if state is None else (state["done"], state["step"])
-        parts.setdefault(place, []).append(r)
     records: dict[int, Record] = {}
-    for part in parts.values():
+    for part in _parts(kept):
         started, width = datetime.now(timezone.utc), len(part)
-        told = [Tracking.of(group[r], registry) for r in part]
         starts = [
-            Start(group[r].config, kept[r], saved[r], tracking)
-            for r, tracking in zip(part, told, strict=True)
+            Start(group[r].config, kept[r], saved, Tracking.of(group[r], registry))
+            for r, saved in part.items()
         ]
         try:
             outcomes = run_together(starts, registry, report, device) if width > 1 else None
@@ -114,9 +110,38 @@ def run_group(
                 records[r] = run_cell(group[r], registry, report, kept[r], device)
             else:
                 records[r] = _record(
-                    group[r], registry, started, outcomes[i], kept[r], told[i], device, width
+                    group[r], registry, started, outcomes[i], starts[i], device, width
                 )
     return tuple(records[r] for r in range(len(group)))
+
+
+def _parts(kept: Sequence[Checkpoints | None]) -> list[dict[int, State | None]]:
+    """Which cells of a group go on, or begin, together: number of the cell -> where it goes on.
+
+    As many take a state up together as made it together: rounding depends on it, and a result is
+    to be that of a run without a cut. All cells of a part are at the same step, the latest of which
+    there are enough. Where nothing is left to learn a state serves its cell alone.
+    """
+    found = [one.load() if one else [] for one in kept]
+    places: dict[tuple[int, int, int], dict[int, State]] = {}
+    for r, states in enumerate(found):
+        for state in states:
+            size = state["width"] if state["left"] else 1
+            places.setdefault((state["done"], state["step"], size), {})[r] = state
+    parts: list[dict[int, State | None]] = []
+    anew = set(range(len(kept)))
+    for place in sorted(places, reverse=True):
+        *_, size = place
+        here = [r for r in places[place] if r in anew]
+        for i in range(size, len(here) + 1, size):
+            parts.append({r: places[place][r] for r in here[i - size : i]})
+            anew -= parts[-1].keys()
+    for r in anew:
+        one, states = kept[r], found[r]
+        if one and states:
+            width = states[0]["width"]
+            one.notes.append(f"begun anew: its checkpoint serves only {width} cells in lockstep")
+    return [*parts, dict.fromkeys(sorted(anew))] if anew else parts
 
 
 def _can_run_together(group: Group, registry: Registry) -> bool:
@@ -131,10 +156,9 @@ def _record(
     registry: Registry,
     started: datetime,
     outcome: Outcome,
-    checkpoints: Checkpoints | None,
-    tracking: Tracking,
+    start: Start,
     device: torch.device,
-    lockstep: int,
+    width: int,
 ) -> Record:
     result: Result | None = None
     timing: Timing | None = None
@@ -144,7 +168,8 @@ def _record(
         status, failure = _status(outcome), _failure(outcome, registry)
     else:
         result, timing = outcome
-    notes = tuple(dict.fromkeys(checkpoints.notes)) if checkpoints else ()
+    notes = tuple(dict.fromkeys(start.checkpoints.notes)) if start.checkpoints else ()
+    lockstep = start.lockstep(width)
     code = registry.codes(cell.config.plugins)
     record = Record(
         status=status,
@@ -154,7 +179,7 @@ def _record(
         timing=timing,
         provenance=provenance.collect(cell.suite, cell.row, started, notes, lockstep, device, code),
     )
-    return tracking.finished(record)
+    return start.tracking.finished(record)
 
 
 def _status(error: BaseException) -> Status:
@@ -195,8 +220,8 @@ def run(
         Exception: Whatever a plugin raises.
         DivergedError: A loss is infinite or not a number.
     """
-    saved = checkpoints.load() if checkpoints else None
-    start = Start(config, checkpoints, saved, tracking or Tracking())
+    (part,) = _parts([checkpoints])
+    start = Start(config, checkpoints, part[0], tracking or Tracking())
     (outcome,) = run_together([start], registry, report, device)
     if isinstance(outcome, BaseException):
         raise outcome
@@ -218,6 +243,10 @@ class Start:
     checkpoints: Checkpoints | None
     saved: State | None
     tracking: Tracking
+
+    def lockstep(self, width: int) -> int:
+        """How many cells began together, where `width` begin now or go on."""
+        return self.saved["lockstep"] if self.saved else width
 
 
 def run_together(
@@ -242,6 +271,7 @@ def run_together(
             tracking=start.tracking,
             sibling=runs[0] if runs else None,
             share=1 / len(starts),
+            lockstep=start.lockstep(len(starts)),
             device=device,
         )
         runs.append(run)

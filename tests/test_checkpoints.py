@@ -200,8 +200,8 @@ def _saved(folder: Path, *numbers: int) -> Checkpoints:
 
 def _load(folder: Path, program: dict[str, str] = PROGRAM) -> tuple[Any, list[str]]:
     found = Checkpoints("cell", program, folder=folder)
-    state = found.load()
-    return state and state["number"], found.notes
+    states = found.load()
+    return states[0]["number"] if states else None, found.notes
 
 
 def test_the_newest_of_two_generations_is_taken(tmp_path: Path) -> None:

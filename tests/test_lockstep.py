@@ -396,24 +396,124 @@ def test_streams_that_are_cut_off_go_on_in_lockstep_bit_for_bit(task: str, tmp_p
     assert _results(records) == _results(whole)
 
 
-@pytest.mark.usefixtures("tiny_pictures", "_report_at_every_step")
-def test_checkpoints_made_in_lockstep_serve_cells_alone_and_the_other_way_round(
-    tmp_path: Path,
-) -> None:
-    cells, registry = _streams("cnn", tmp_path), Registry.discover()
-    expected = [run(cell.config, registry, _silent)[0] for cell in cells]
+def _lockstep(records: Sequence[Record]) -> list[int | None]:
+    return [record.provenance and record.provenance.lockstep for record in records]
 
+
+@pytest.mark.usefixtures("tiny_pictures", "_report_at_every_step")
+def test_a_checkpoint_made_in_lockstep_does_not_serve_a_cell_alone(tmp_path: Path) -> None:
+    cells, registry = _streams("cnn", tmp_path), Registry.discover()
     with pytest.raises(CutOff):
         run_group(cells, registry, _until(70), _checkpoints(cells, tmp_path))
-    for cell in cells:
-        (kept,) = _checkpoints([cell], tmp_path)
-        with pytest.raises(CutOff):
-            run(cell.config, registry, _until(130), kept)
-    records = run_group(cells, registry, _silent, _checkpoints(cells, tmp_path))
+    (kept,) = _checkpoints(cells[:1], tmp_path)
 
-    assert [record.provenance and record.provenance.lockstep for record in records] == [3] * 3
-    for record, result in zip(records, expected, strict=True):
-        _assert_close(record.result, result)
+    record = run_cell(cells[0], registry, _silent, kept)
+
+    assert record.result == run(cells[0].config, registry, _silent)[0]
+    assert record.provenance is not None
+    assert record.provenance.lockstep == 1
+    assert record.provenance.notes == (
+        "begun anew: its checkpoint serves only 3 cells in lockstep",
+    )
+
+
+@pytest.mark.usefixtures("_report_at_every_step")
+def test_cells_that_were_cut_off_alone_go_on_alone(tmp_path: Path, widths: list[int]) -> None:
+    group = _group(1, 2)
+    for cell, kept in zip(group, _checkpoints(group, tmp_path), strict=True):
+        with pytest.raises(CutOff):
+            run_cell(cell, toys.registry(), _until(33), kept)
+
+    reports: list[Progress] = []
+    records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
+
+    assert widths == []
+    assert min(report.resumed_at for report in reports) > 0
+    assert _lockstep(records) == [1, 1]
+
+
+@pytest.mark.usefixtures("_report_at_every_step")
+def test_cut_off_between_their_checkpoints_they_go_on_from_the_last_that_all_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widths: list[int]
+) -> None:
+    group, really, saves = _group(1, 2, 3), Checkpoints.save, 0
+
+    def save(self: Checkpoints, state: Any) -> None:
+        nonlocal saves
+        saves += 1
+        if saves == 8:  # the second cell at the third time
+            raise CutOff
+        really(self, state)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with pytest.raises(CutOff):
+        run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
+    widths.clear()
+
+    reports: list[Progress] = []
+    records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
+
+    assert set(widths) == {3}
+    assert {report.resumed_at for report in reports} == {10}
+    assert _results(records) == [_alone(cell).result for cell in group]
+
+
+def test_cells_that_have_learnt_all_need_nobody_to_end(tmp_path: Path, widths: list[int]) -> None:
+    group = _group(1, 2, 3)
+    whole = run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
+    widths.clear()
+
+    records = run_group(group[1:], toys.registry(), _silent, _checkpoints(group[1:], tmp_path))
+
+    assert widths == []
+    assert _results(records) == _results(whole[1:])
+    assert _lockstep(records) == [3, 3]
+
+
+@pytest.mark.usefixtures("_report_at_every_step")
+def test_where_one_has_diverged_the_others_go_on_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widths: list[int]
+) -> None:
+    really = toys.Plain.observe
+
+    def observe(self: toys.Plain, batch: Batch) -> Observation:
+        found = really(self, batch)
+        is_lost = self.context.model_seed == 2 and batch.task_id == 1
+        return Observation(found.loss * torch.nan, found.outputs) if is_lost else found
+
+    monkeypatch.setattr(toys.Plain, "observe", observe)
+    group = _group(1, 2, 3)
+    with pytest.raises(CutOff):
+        run_group(group, toys.registry(), _until(33), _checkpoints(group, tmp_path))
+    widths.clear()
+
+    records = run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
+
+    assert set(widths) == {2}
+    assert [record.status for record in records] == ["ok", "failed", "ok"]
+    assert _lockstep(records) == [3, 1, 3]
+
+
+@pytest.mark.usefixtures("_report_at_every_step")
+def test_after_an_error_in_lockstep_cells_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, done = toys.Plain.end_task, []
+
+    def end_task(self: toys.Plain, task_id: int, data: TaskData) -> None:
+        if task_id == 1 and not done:
+            done.append(task_id)
+            raise OSError("once")
+        really(self, task_id, data)
+
+    monkeypatch.setattr(toys.Plain, "end_task", end_task)
+    group, reports = _group(1, 2), []
+
+    records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
+
+    assert {report.resumed_at for report in reports} == {0}
+    assert _lockstep(records) == [1, 1]
+    assert all(record.status == "ok" for record in records)
 
 
 @pytest.mark.usefixtures("_report_at_every_step")
