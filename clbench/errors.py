@@ -42,6 +42,11 @@ class PluginError(ClbenchError):
     """A plugin that could not be imported or does not keep its promises."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Its type, and the first line of what it says."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One mistake in a file.

@@ -20,7 +20,7 @@ from clbench.cell_run import CellRun, Report
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
 from clbench.curves import DivergedError
-from clbench.errors import ClbenchError, UnavailableError
+from clbench.errors import ClbenchError, UnavailableError, in_one_line
 from clbench.groups import obstacle
 from clbench.lessons import Lesson, learn
 from clbench.matrix import Cell, Group
@@ -54,8 +54,20 @@ def run_cell(
         A record of status ``ok``, ``skipped`` (the data is not here), ``out-of-memory`` or
         ``failed`` (with the traceback).
     """
+    return _run_alone(cell, registry, report, checkpoints, device, notes=())
+
+
+def _run_alone(
+    cell: Cell,
+    registry: Registry,
+    report: Report,
+    checkpoints: Checkpoints | None,
+    device: torch.device,
+    notes: Sequence[str],
+) -> Record:
     registry.codes(cell.config.plugins)  # as it is before it is imported
     started, tracking = datetime.now(timezone.utc), Tracking.of(cell, registry)
+    tracking.notes += notes
     (part,) = _parts([checkpoints])
     start = Start(cell.config, checkpoints, part[0], tracking)
     outcome: Outcome
@@ -96,22 +108,24 @@ def run_group(
         return tuple(run_cell(cell, registry, report, one, device) for cell, one in pairs)
     records: dict[int, Record] = {}
     for part in _parts(kept):
-        started, width = datetime.now(timezone.utc), len(part)
-        starts = [
-            Start(group[r].config, kept[r], saved, Tracking.of(group[r], registry))
-            for r, saved in part.items()
-        ]
-        try:
-            outcomes = run_together(starts, registry, report, device) if width > 1 else None
-        except (Exception, SystemExit):
-            outcomes = None
-        for i, r in enumerate(part):
-            if outcomes is None:
-                records[r] = run_cell(group[r], registry, report, kept[r], device)
-            else:
-                records[r] = _record(
-                    group[r], registry, started, outcomes[i], starts[i], device, width
-                )
+        notes: list[str] = []
+        if len(part) > 1:
+            started = datetime.now(timezone.utc)
+            starts = [
+                Start(group[r].config, kept[r], saved, Tracking.of(group[r], registry))
+                for r, saved in part.items()
+            ]
+            outcomes: Sequence[Outcome]
+            try:
+                outcomes = run_together(starts, registry, report, device)
+            except (Exception, SystemExit) as error:
+                outcomes = [error] * len(part)  # their trackers are told of the end
+                notes.append(f"run alone after lockstep failed ({in_one_line(error)})")
+            for r, start, outcome in zip(part, starts, outcomes, strict=True):
+                records[r] = _record(group[r], registry, started, outcome, start, device, len(part))
+        if len(part) == 1 or notes:
+            for r in part:
+                records[r] = _run_alone(group[r], registry, report, kept[r], device, notes)
     return tuple(records[r] for r in range(len(group)))
 
 

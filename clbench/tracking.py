@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from clbench.config import CellConfig, Choice
+from clbench.errors import in_one_line
 from clbench.matrix import Cell
 from clbench.metrics import SUMMARIES, Metric, names
 from clbench.params import Params, read
@@ -118,8 +119,10 @@ class Tracker(Protocol):
     def finished(self, record: Record, summary: Mapping[str, float]) -> None:
         """The cell has ended well, or has failed.
 
+        Where several cells fail in lockstep, each of them then begins anew with a new tracker.
+
         Args:
-            record: What will be kept.
+            record: What will be kept, unless the cell begins anew.
             summary: Name of a table's column -> value, such as ``final_accuracy``, as far as
                 measured; empty where there is no result.
         """
@@ -200,8 +203,7 @@ class Tracking:
                 self._note(name, f"in '{what}'", error)
 
     def _note(self, name: str, where: str, error: BaseException) -> None:
-        cause = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
-        note = f"tracker '{name}' failed {where} and was told no more ({cause})"
+        note = f"tracker '{name}' failed {where} and was told no more ({in_one_line(error)})"
         self.notes.append(note.encode(errors="replace").decode())  # half characters, of file names
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -13,7 +14,7 @@ import torch
 import toys
 from rich.console import Console
 
-from clbench import lessons, session
+from clbench import lessons, session, tracking
 from clbench.checkpoints import Checkpoints
 from clbench.config import Choice
 from clbench.executor import Listener, Progress
@@ -203,6 +204,51 @@ def test_after_any_other_error_all_are_run_alone(monkeypatch: pytest.MonkeyPatch
     assert records[1].failure is not None
     assert records[1].failure.message == "on purpose"
     assert [record.provenance and record.provenance.lockstep for record in records] == [1, 1, 1]
+
+
+class _Diary:
+    """A tracker that writes down how its cell begins and ends."""
+
+    all: ClassVar[list[list[str]]] = []
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self.all.append(self._told)
+
+    def started(self, start: Any) -> None:
+        self._told.append("started")
+
+    def learnt(self, points: Any) -> None:
+        pass
+
+    def evaluated(self, evaluation: Any) -> None:
+        pass
+
+    def finished(self, record: Record, summary: Any) -> None:
+        self._told.append(record.status)
+
+
+def test_after_an_error_in_lockstep_trackers_are_told_of_an_end_and_records_of_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        if len(reports) == 1:
+            raise MemoryError("too wide\nby far")
+
+    monkeypatch.setattr(tracking, "_build", lambda choice, registry: _Diary())
+    monkeypatch.setattr(_Diary, "all", [])
+    choice = Choice(name="diary", version=1, params={})
+    group = tuple(replace(cell, trackers=(choice,)) for cell in _group(1, 2))
+
+    records = run_group(group, toys.registry(), report)
+
+    assert _Diary.all == [["started", "out-of-memory"]] * 2 + [["started", "ok"]] * 2
+    assert [record.provenance and record.provenance.notes for record in records] == [
+        ("run alone after lockstep failed (MemoryError: too wide)",)
+    ] * 2
 
 
 def test_learners_that_cannot_run_in_lockstep_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
