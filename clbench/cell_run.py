@@ -188,7 +188,11 @@ class CellRun:
         return self.seconds[name] + share * (time.perf_counter() - begun)
 
     def prepare(self) -> None:
-        """Make the data, and tell the trackers that the cell begins."""
+        """Make the data, and tell the trackers that the cell begins.
+
+        Raises:
+            ClbenchError: The sibling's tasks have other steps, so they cannot be taken together.
+        """
         with self.clock("data"):
             if self.sibling and self.sibling.config.data_seed == self.config.data_seed:
                 self.tasks, self.tests = self.sibling.tasks, self.sibling.tests
@@ -199,7 +203,13 @@ class CellRun:
                     [batch_on(self.device, batch) for batch in task.test_batches()]
                     for task in self.tasks
                 ]
-        self.total = sum(self.steps(i) for i in range(len(self.tasks)))
+        steps = [self.steps(i) for i in range(len(self.tasks))]
+        if self.sibling and steps != [self.sibling.steps(i) for i in range(len(self.tasks))]:
+            raise ClbenchError(
+                f"the tasks of seed {self.config.seed} have other numbers of training steps "
+                f"than those of seed {self.sibling.config.seed}"
+            )
+        self.total = sum(steps)
         self.resumed_at = self.saved["done"] if self.saved else 0
         metric = self.family.objective.metric
         self.tracking.started(self.config, metric, len(self.tasks), self.total, self.resumed_at)

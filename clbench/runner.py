@@ -1,7 +1,7 @@
 """One cell -> one record: whatever happens inside becomes a record.
 
 Several cells that are equal but for their seeds go through it in lockstep: each has a course of
-lessons, and lessons of the same steps are learnt together.
+lessons, and the steps of a lesson are taken together.
 """
 
 from __future__ import annotations

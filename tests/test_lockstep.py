@@ -16,7 +16,7 @@ from rich.console import Console
 
 from clbench import lessons, session, tracking
 from clbench.checkpoints import Checkpoints
-from clbench.config import Choice
+from clbench.config import Choice, Training
 from clbench.executor import Listener, Progress
 from clbench.groups import Width
 from clbench.matrix import Cell, Group
@@ -24,6 +24,7 @@ from clbench.protocols import Batch, Observation, TaskData
 from clbench.records import Record, Result
 from clbench.registry import Registry
 from clbench.runner import run, run_cell, run_group
+from clbench.scenario import Scenario
 from clbench.store import Store
 from clbench.suite import load
 
@@ -248,6 +249,33 @@ def test_after_an_error_in_lockstep_trackers_are_told_of_an_end_and_records_of_t
     assert _Diary.all == [["started", "out-of-memory"]] * 2 + [["started", "ok"]] * 2
     assert [record.provenance and record.provenance.notes for record in records] == [
         ("run alone after lockstep failed (MemoryError: too wide)",)
+    ] * 2
+
+
+def test_seeds_of_unequal_steps_run_alone_and_learn_nothing_in_vain(
+    monkeypatch: pytest.MonkeyPatch, widths: list[int]
+) -> None:
+    def tasks(self: toys.Pictures, data_seed: int, scenario: Scenario) -> Sequence[toys.StoredTask]:
+        sized = toys.Pictures(toys.TwoParams(num_train=16 * data_seed))
+        return [*really(self, 0, scenario)[:2], really(sized, data_seed, scenario)[2]]
+
+    really = toys.Pictures.tasks
+    monkeypatch.setattr(toys.Pictures, "tasks", tasks)
+    training = Training(epochs=1, batch_size=8, learning_rate=0.05)
+    group = tuple(
+        Cell("toy", "a/b", toys.config(seed=seed, data_seed=seed, training=training))
+        for seed in (1, 2)
+    )
+
+    records = run_group(group, toys.registry(), _silent)
+
+    assert widths == []
+    assert [record.result and record.result.iterations for record in records] == [12, 14]
+    assert [record.provenance and record.provenance.notes for record in records] == [
+        (
+            "run alone after lockstep failed (ClbenchError: the tasks of seed 2 have other numbers "
+            "of training steps than those of seed 1)",
+        )
     ] * 2
 
 
