@@ -8,7 +8,7 @@ they are used. A checkpoint serves as many cells in lockstep as it was made with
 (`clbench.runner`), and only the program that made it: the same commit, and the same
 code where a checkout has changes, or the same installed version; the same torch, the same code of
 third-party plugins, and the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell
-has ended, whoever keeps its record removes its checkpoints.
+has ended, whoever keeps its record removes its checkpoints, where it sees the cache of the worker.
 """
 
 from __future__ import annotations
@@ -32,6 +32,19 @@ SECONDS = 60.0
 def forget(cell_id: str) -> None:
     """Remove the checkpoints of a cell, if it has any."""
     shutil.rmtree(cache_folder() / "checkpoints" / cell_id, ignore_errors=True)
+
+
+def begin_anew(cell_id: str, command: str) -> None:
+    """Remove the checkpoints of a cell, but those made since the same command first asked for it.
+
+    So a worker goes on where one before it, that was to begin anew and died, had come to.
+    """
+    mark = cache_folder() / "checkpoints" / cell_id / command
+    with suppress(OSError):
+        if not mark.exists():
+            forget(cell_id)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
 
 
 class Checkpoints:

@@ -22,12 +22,14 @@ class Cell:
         row: ``task/method``.
         config: What determines the result (its `id` names the record).
         trackers: Who is told of the run while it goes on; they determine nothing.
+        anew: A name for the command, if its cells are to take up no checkpoint of another one.
     """
 
     suite: str
     row: str
     config: CellConfig
     trackers: tuple[Choice, ...] = ()
+    anew: str = ""
 
 
 Group: TypeAlias = tuple[Cell, ...]

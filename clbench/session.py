@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -161,8 +162,9 @@ def execute(
     plan.store.prepare()
     with claims.claim(plan.store.root, [cell.config.id for cell in plan.todo]) as mine:
         # what another run has finished since the plan was made is claimed by nobody
+        anew = uuid.uuid4().hex if plan.force else ""
         todo = [
-            replace(cell, trackers=trackers)
+            replace(cell, trackers=trackers, anew=anew)
             for cell in plan.todo
             if cell.config.id in mine and (plan.force or not _has_result(plan.store, cell))
         ]
@@ -171,9 +173,6 @@ def execute(
             console.print(f"{others} cells are being run by another process and left to it")
         if not todo:
             return True
-        if plan.force:
-            for cell in todo:
-                checkpoints.forget(cell.config.id)
         formed = _groups(todo, engine, console, registry, lockstep)
         return _execute(plan, formed, engine, console, fail_fast)
 

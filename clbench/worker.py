@@ -41,6 +41,8 @@ def run_here(
 ) -> tuple[Record, ...]:
     """Run a group with the plugins of this process, on one thread, from its last checkpoints.
 
+    Of cells that are to begin anew, checkpoints of other commands are removed from the cache here.
+
     Args:
         group: What to run.
         report: Told of the progress.
@@ -53,7 +55,7 @@ def run_here(
     import torch  # here, not at the top: the parent needs none
 
     from clbench import provenance
-    from clbench.checkpoints import Checkpoints
+    from clbench.checkpoints import Checkpoints, begin_anew
     from clbench.runner import run_group
 
     torch.set_num_threads(1)
@@ -63,6 +65,9 @@ def run_here(
         torch.backends.cudnn.allow_tf32 = False
     registry = _plugins()
     program = provenance.program(place, registry.codes(group[0].config.plugins))
+    for cell in group:
+        if cell.anew:
+            begin_anew(cell.config.id, cell.anew)
     checkpoints = [Checkpoints(cell.config.id, program, checkpoint_seconds) for cell in group]
     return run_group(group, registry, report, checkpoints, place)
 

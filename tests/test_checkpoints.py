@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,37 @@ def test_a_worker_goes_on_with_the_same_code_of_plugins_only(
     assert record.provenance is not None
     assert record.provenance.code == {"toys": code}
     assert len(record.provenance.notes) == (0 if code == "old" else 1)
+
+
+def test_a_worker_begins_anew_once_for_each_command_that_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh = toys.registry()
+    cell = Cell("toy", "a/plain", toys.config())
+    monkeypatch.setattr(worker, "_plugins", lambda: fresh)
+    monkeypatch.setattr(checkpoints, "Checkpoints", EveryFifth)
+    checkpoints.forget(cell.config.id)
+    worker.run_here((cell,), lambda progress: None, 60.0)  # to its end; its checkpoint is here yet
+
+    firsts = []
+    for command, until in (("one", 33), ("one", 40), ("", 45), ("two", 7), ("one", 7)):
+        reports: list[Progress] = []
+        with pytest.raises(CutOff):
+            worker.run_here((replace(cell, anew=command),), _keeping(reports, until), 60.0)
+        firsts.append(reports[0].resumed_at)
+
+    assert firsts[0] == firsts[3] == firsts[4] == 0
+    assert 25 <= firsts[1] < firsts[2] < 45
+
+
+def _keeping(reports: list[Progress], until: int) -> Callable[[Progress], None]:
+    cut = _until(until)
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        cut(progress)
+
+    return report
 
 
 def test_a_cut_after_the_last_task_needs_no_more_training(

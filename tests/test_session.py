@@ -66,3 +66,23 @@ def test_a_checkpoint_stays_where_the_cell_did_not_come_to_its_own_end(
 
     assert plan.store.find(cell.config) == make(cell)
     assert checkpoint.exists() is can_go_on
+
+
+def test_forced_cells_carry_a_name_of_their_command_to_where_they_run(tmp_path: Path) -> None:
+    suite = suite_files.load(tmp_path, suite_files.GOOD)
+    names: list[str] = []
+
+    def make(cell: Cell) -> Record:
+        names.append(cell.anew)
+        return _ended(records.good(cell.config))
+
+    for force in (False, True, True):
+        plan = session.plan(suite, ("*",), None, 1.0, tmp_path / "results", force)
+        session.execute(plan, _Engine(make), Console(file=io.StringIO()), False, toys.registry())
+
+    count = len(plan.cells)
+    assert count > 1
+    found = [set(names[i * count : (i + 1) * count]) for i in range(3)]
+    assert found[0] == {""}
+    assert [len(one) for one in found] == [1, 1, 1]
+    assert len(set.union(*found)) == 3
