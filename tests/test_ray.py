@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import psutil
 import pytest
@@ -67,6 +68,23 @@ def test_a_cell_asks_for_the_gpus_that_its_device_needs(
     options: dict[str, str], expected: float, registry: Registry
 ) -> None:
     assert _ray(registry, **options)._params.gpus == expected
+
+
+@pytest.mark.parametrize(("jobs", "sent"), [(None, 10), (3, 3)])
+def test_without_a_number_of_jobs_all_groups_are_sent(
+    jobs: int | None, sent: int, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clbench_ray import executor
+
+    monkeypatch.setattr(executor, "_mailbox", lambda ray: None)
+    cell = cells(registry, tmp_path, 10)[0]
+    groups = [(cell,)] * 10
+    run = executor._Run(MagicMock(), executor.RayParams(jobs=jobs), groups, Told())
+    run._task.remote.side_effect = lambda *arguments: object()
+
+    run.send()
+
+    assert len(run._sent) == sent
 
 
 @pytest.mark.slow

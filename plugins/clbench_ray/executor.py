@@ -174,7 +174,7 @@ class _Run:
 
     def send(self) -> None:
         """Send as many groups as may run at once."""
-        while self._waiting and len(self._sent) < (self._params.jobs or len(self._waiting) + 1):
+        while self._waiting and len(self._sent) < (self._params.jobs or math.inf):
             group = self._waiting.popleft()
             params = self._params
             task = self._task.remote(group, self._mailbox, params.checkpoint_seconds, params.device)
