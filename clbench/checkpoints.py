@@ -4,11 +4,11 @@ A cell has a folder in the cache, ``<cache>/clbench/checkpoints/<id>``, with two
 written whole or not at all; if the newer one cannot be read the older one serves. They hold
 tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
 a file that somebody changed runs no code. Tensors are written from the CPU and read to it, wherever
-they are used. A checkpoint serves as many cells in lockstep as it was made with
-(`clbench.runner`), and only the program that made it: the same commit, and the same
-code where a checkout has changes, or the same installed version; the same torch, the same code of
-third-party plugins, and the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell
-has ended, whoever keeps its record removes its checkpoints, where it sees the cache of the worker.
+they are used. A checkpoint serves as many cells in lockstep as it was made with (`clbench.runner`),
+and only the program that made it: the same commit, and the same code where a checkout has changes
+or git does not tell, or the same installed version; the same torch, the same code of third-party
+plugins, and the same device. With ``CLBENCH_CACHE`` the cache is elsewhere. When a cell has ended,
+whoever keeps its record removes its checkpoints, where it sees the cache of the worker.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def program(
     commit, dirty = _checkout()
     found = {name: _version(name) or "none" for name in ("clbench", "torch")}
     found["commit"] = str(commit)
-    if dirty:
+    if dirty is not False:  # changed, or nobody knows
         plugins = (path.parent.name for path in (_HERE / "plugins").glob("*/__init__.py"))
         found["code"] = sources.digest(["clbench", *plugins]) or "unknown"
     found["device"] = device_name(device)

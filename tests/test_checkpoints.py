@@ -285,14 +285,15 @@ def test_the_program_is_another_where_the_code_of_a_plugin_is(tmp_path: Path) ->
     assert after == provenance.program() | {"code of anchor": "1"}
 
 
-def test_the_program_is_another_where_a_checkout_with_changes_has_other_code(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("checkout", [("1234", True), (None, None)], ids=["changes", "no-git"])
+def test_the_program_is_another_where_code_that_no_commit_stands_for_is_another(
+    checkout: tuple[str | None, bool | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provenance, "_checkout", lambda: ("1234", True))
+    monkeypatch.setattr(provenance, "_checkout", lambda: checkout)
     before = provenance.program()
     monkeypatch.setattr(provenance.sources, "digest", lambda packages: "another")
     after = provenance.program()
-    monkeypatch.setattr(provenance, "_checkout", lambda: ("1234", False))
+    monkeypatch.setattr(provenance, "_checkout", lambda: (checkout[0], False))
     clean = provenance.program()
 
     assert before.pop("code") not in ("another", "unknown")
