@@ -77,7 +77,12 @@ class Checkpoints:
     def load(self) -> list[dict[str, Any]]:
         """The states that can be used, the newest first."""
         found = []
-        for path in sorted(self._folder.glob("*.pt")):
+        try:
+            paths = sorted(self._folder.glob("*.pt"))
+        except OSError as error:
+            self.notes.append(f"checkpoints cannot be read ({error})")
+            return []
+        for path in paths:
             content = self._read(path)
             if content is not None:
                 found.append(content)

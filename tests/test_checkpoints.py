@@ -347,6 +347,22 @@ def test_a_folder_that_cannot_be_written_to_costs_a_note_only(tmp_path: Path) ->
     assert kept.notes[0].startswith("checkpoint cannot be written (")
 
 
+def test_a_folder_that_cannot_be_read_costs_a_note_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path, pattern: str) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "glob", refused)  # root may read everything
+
+    number, notes = _load(tmp_path)
+
+    assert number is None
+    assert notes == [
+        f"checkpoints cannot be read ([Errno 13] Permission denied: '{tmp_path}/cell')"
+    ]
+
+
 def test_the_cache_is_where_the_variable_says_and_forgetting_is_thorough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
