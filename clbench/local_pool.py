@@ -164,6 +164,7 @@ def run_pool(
                     listener.started(cell)
             for future in [future for future in pending if future in done]:
                 group = pending.pop(future)
+                running.discard(future)  # it holds its records
                 for cell, record in zip(group, _outcome(future, group, folder), strict=True):
                     listener.finished(cell, record)
             for group in pending.values():

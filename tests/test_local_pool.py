@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +149,25 @@ def test_no_further_cell_is_begun_when_asked_to_stop(tmp_path: Path) -> None:
     run_pool(groups, listener, lambda: bool(stop), misbehave, 1, None, tmp_path)
 
     assert 1 <= len(stop) < 20
+
+
+def test_records_that_the_listener_has_taken_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[weakref.ref[Record]] = []
+    left: list[int] = []
+
+    def finished(self: Listener, cell: Cell, record: Record) -> None:
+        gc.collect()
+        left.append(sum(one() is not None for one in taken))
+        taken.append(weakref.ref(record))
+
+    monkeypatch.setattr(Listener, "finished", finished)
+
+    _run(["reports"] * 4, tmp_path, jobs=1)  # each takes a second, so that they come one by one
+
+    assert len(left) == 4
+    assert max(left) <= 1
 
 
 @pytest.mark.parametrize(
