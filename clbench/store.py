@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from clbench.config import CellConfig
 from clbench.errors import ClbenchError, RecordError
 from clbench.records import Record, from_text, to_text
 
+WAIT_SECONDS = 10.0
+"""How long another process may take to write a record."""
+
 
 class Store:
     """Records under ``<root>/records/<id>.json``.
 
     Several processes may write at once: a record appears whole, under a name of its own, or not at
-    all. Within one, a record that was read is kept for as long as its file stays the same.
+    all, and a lock, ``<root>/.lock``, keeps a failure from replacing what another has just written.
+    Within one, a record that was read is kept for as long as its file stays the same.
     """
 
     def __init__(self, root: Path) -> None:
@@ -51,11 +57,11 @@ class Store:
             ClbenchError: The folder cannot be written to.
         """
         path = self.path(record.id)
-        if record.status != "ok" and path.exists() and _is_ok(path):
-            return path
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _write(path, to_text(record))
+            with _alone(self.root):
+                if record.status == "ok" or not (path.exists() and _is_ok(path)):
+                    _write(path, to_text(record))
         except OSError as error:
             raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
         return path
@@ -84,6 +90,17 @@ class Store:
             except RecordError as error:
                 errors.append(error)
         return tuple(records), tuple(errors)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """While no other process writes to a results folder, as far as its file system has locks."""
+    from filelock import FileLock, Timeout  # here, not at the top: most commands write nothing
+
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError, Timeout):
+            stack.enter_context(FileLock(root / ".lock", timeout=WAIT_SECONDS))
+        yield
 
 
 def _read(path: Path) -> Record:

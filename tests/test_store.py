@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import filelock
 import pytest
 import records
 import toys
@@ -168,6 +170,41 @@ def test_a_failure_never_replaces_a_good_record(store: Store) -> None:
 
     assert found is not None
     assert found.status == "ok"
+
+
+def test_a_failure_does_not_replace_a_good_record_that_comes_while_it_is_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clbench import store as module
+
+    really, others = module._write, []
+
+    def write(path: Path, text: str) -> None:
+        if not others:  # between the look and the writing
+            others.append(Thread(target=Store(store.root).put, args=(records.good(),)))
+            others[0].start()
+            others[0].join(0.5)
+        really(path, text)
+
+    monkeypatch.setattr(module, "_write", write)
+
+    store.put(records.bad())
+    others[0].join()
+
+    assert store.find(toys.config()) == records.good()
+
+
+def test_where_there_are_no_locks_records_are_kept_without(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(self: filelock.FileLock, **options: object) -> None:
+        raise NotImplementedError("no locks")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+
+    store.put(records.good())
+
+    assert store.find(toys.config()) == records.good()
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_error_with_its_path(tmp_path: Path) -> None:
