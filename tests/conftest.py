@@ -56,3 +56,16 @@ def tiny_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("clbench_vision.datasets.IdxDataset.load", load_tiny)
     monkeypatch.setattr("clbench_vision.datasets.IdxDataset.shape", (1, 12, 12), raising=False)
+
+
+@pytest.fixture
+def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Toys run in lockstep; how many each program was made of."""
+    import toys
+    from lockstep_cells import Together
+
+    for part in (toys.Plain, toys.Linear):
+        monkeypatch.setattr(part, "in_lockstep", Together, raising=False)
+        monkeypatch.setattr(part, "lockstep_obstacle", lambda params: None, raising=False)
+    monkeypatch.setattr(Together, "widths", [])
+    return Together.widths

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, cast
 import pytest
 import torch
 import toys
+from lockstep_cells import alone, group_of, results, silent, streams
 from rich.console import Console
 
-from clbench import lessons, session, tracking
-from clbench.checkpoints import Checkpoints
+from clbench import session, tracking
 from clbench.config import Choice, Training
 from clbench.executor import Listener, Progress
 from clbench.groups import Width
@@ -23,7 +23,7 @@ from clbench.matrix import Cell, Group
 from clbench.protocols import Batch, Observation, TaskData
 from clbench.records import Record, Result
 from clbench.registry import Registry
-from clbench.runner import run, run_cell, run_group
+from clbench.runner import run, run_group
 from clbench.scenario import Scenario
 from clbench.store import Store
 from clbench.suite import load
@@ -31,44 +31,7 @@ from clbench.suite import load
 PROGRAM = {"clbench": "0"}
 
 
-def _silent(progress: Progress) -> None:
-    pass
-
-
-class Together:
-    """The simplest program of several learners: one after the other."""
-
-    widths: ClassVar[list[int]] = []
-
-    def __init__(self, learners: Sequence[Any]) -> None:
-        self._learners = learners
-        self.widths.append(len(learners))
-
-    def observe(self, batches: Sequence[Batch]) -> list[Observation]:
-        pairs = zip(self._learners, batches, strict=True)
-        return [learner.observe(batch) for learner, batch in pairs]
-
-
-@pytest.fixture(autouse=True)
-def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Toys run in lockstep; how many each program was made of."""
-    for part in (toys.Plain, toys.Linear):
-        monkeypatch.setattr(part, "in_lockstep", Together, raising=False)
-        monkeypatch.setattr(part, "lockstep_obstacle", lambda params: None, raising=False)
-    monkeypatch.setattr(Together, "widths", [])
-    return Together.widths
-
-
-def _group(*seeds: int, **changes: Any) -> tuple[Cell, ...]:
-    return tuple(Cell("toy", "a/b", toys.config(**(changes | {"seed": seed}))) for seed in seeds)
-
-
-def _alone(cell: Cell) -> Record:
-    return run_cell(cell, toys.registry(), _silent)
-
-
-def _results(records: Sequence[Record]) -> list[Result | None]:
-    return [record.result for record in records]
+pytestmark = pytest.mark.usefixtures("widths")
 
 
 @pytest.mark.parametrize(
@@ -85,13 +48,13 @@ def _results(records: Sequence[Record]) -> list[Result | None]:
 def test_cells_of_every_regime_end_as_they_would_alone(
     regime: str, family: str, learner: str, widths: list[int]
 ) -> None:
-    group = _group(1, 2, 3, family=family, learner=learner, regime=regime)
+    group = group_of(1, 2, 3, family=family, learner=learner, regime=regime)
 
-    records = run_group(group, toys.registry(), _silent)
+    records = run_group(group, toys.registry(), silent)
 
     assert [record.config for record in records] == [cell.config for cell in group]
     assert set(widths) == {3}
-    assert _results(records) == [_alone(cell).result for cell in group]
+    assert results(records) == [alone(cell).result for cell in group]
     assert all(record.result for record in records)
 
 
@@ -102,12 +65,12 @@ def test_a_group_of_one_and_seeds_of_their_own_data(widths: list[int]) -> None:
     )
 
     together, (single,) = (
-        run_group(group, toys.registry(), _silent),
-        run_group(group[:1], toys.registry(), _silent),
+        run_group(group, toys.registry(), silent),
+        run_group(group[:1], toys.registry(), silent),
     )
 
-    expected = [_alone(cell) for cell in group]
-    assert _results(together) == _results(expected)
+    expected = [alone(cell) for cell in group]
+    assert results(together) == results(expected)
     assert single.result == expected[0].result
     assert [record.provenance and record.provenance.lockstep for record in (*together, single)] == [
         *(3, 3, 3),
@@ -118,7 +81,7 @@ def test_a_group_of_one_and_seeds_of_their_own_data(widths: list[int]) -> None:
 def test_the_time_of_a_group_is_divided_evenly() -> None:
     began = time.perf_counter()
 
-    records = run_group(_group(1, 2, 3), toys.registry(), _silent)
+    records = run_group(group_of(1, 2, 3), toys.registry(), silent)
 
     took = time.perf_counter() - began
     times = [record.timing for record in records if record.timing]
@@ -139,17 +102,17 @@ def test_a_replica_that_diverges_fails_by_itself(
         return found
 
     monkeypatch.setattr(toys.Plain, "observe", observe)
-    group = _group(1, 2, 3)
+    group = group_of(1, 2, 3)
 
-    records = run_group(group, toys.registry(), _silent)
+    records = run_group(group, toys.registry(), silent)
 
-    expected = [_alone(cell) for cell in group]
+    expected = [alone(cell) for cell in group]
     assert [record.status for record in records] == ["ok", "failed", "ok"]
-    assert _results(records) == _results(expected)
-    found, alone = records[1].failure, expected[1].failure
+    assert results(records) == results(expected)
+    found, lost = records[1].failure, expected[1].failure
     assert found is not None
-    assert alone is not None
-    assert (found.type, found.message) == (alone.type, alone.message)
+    assert lost is not None
+    assert (found.type, found.message) == (lost.type, lost.message)
     assert found.message == "the loss of task 1 is inf between steps 7 and 7"
     assert widths == [3, 3, 2, 2]  # at each task, and when the one has left
 
@@ -163,12 +126,12 @@ def test_the_last_that_has_not_diverged_goes_on_as_alone(monkeypatch: pytest.Mon
         return Observation(found.loss * torch.nan, found.outputs) if is_lost else found
 
     monkeypatch.setattr(toys.Plain, "observe", observe)
-    group = _group(1, 2, 3)
+    group = group_of(1, 2, 3)
 
-    records = run_group(group, toys.registry(), _silent)
+    records = run_group(group, toys.registry(), silent)
 
     assert [record.status for record in records] == ["failed", "ok", "failed"]
-    assert records[1].result == _alone(group[1]).result
+    assert records[1].result == alone(group[1]).result
 
 
 def test_an_output_that_is_no_number_fails_its_cell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +143,7 @@ def test_an_output_that_is_no_number_fails_its_cell_alone(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(toys.Plain, "predict", predict)
 
-    records = run_group(_group(1, 2, 3), toys.registry(), _silent)
+    records = run_group(group_of(1, 2, 3), toys.registry(), silent)
 
     assert [record.status for record in records] == ["ok", "ok", "failed"]
     assert records[2].failure is not None
@@ -196,12 +159,12 @@ def test_after_any_other_error_all_are_run_alone(monkeypatch: pytest.MonkeyPatch
         really(self, task_id, data)
 
     monkeypatch.setattr(toys.Plain, "end_task", end_task)
-    group = _group(1, 2, 3)
+    group = group_of(1, 2, 3)
 
-    records = run_group(group, toys.registry(), _silent)
+    records = run_group(group, toys.registry(), silent)
 
     assert [record.status for record in records] == ["ok", "failed", "ok"]
-    assert _results(records) == [_alone(cell).result for cell in group]
+    assert results(records) == [alone(cell).result for cell in group]
     assert records[1].failure is not None
     assert records[1].failure.message == "on purpose"
     assert [record.provenance and record.provenance.lockstep for record in records] == [1, 1, 1]
@@ -242,7 +205,7 @@ def test_after_an_error_in_lockstep_trackers_are_told_of_an_end_and_records_of_t
     monkeypatch.setattr(tracking, "_build", lambda choice, registry: _Diary())
     monkeypatch.setattr(_Diary, "all", [])
     choice = Choice(name="diary", version=1, params={})
-    group = tuple(replace(cell, trackers=(choice,)) for cell in _group(1, 2))
+    group = tuple(replace(cell, trackers=(choice,)) for cell in group_of(1, 2))
 
     records = run_group(group, toys.registry(), report)
 
@@ -267,7 +230,7 @@ def test_seeds_of_unequal_steps_run_alone_and_learn_nothing_in_vain(
         for seed in (1, 2)
     )
 
-    records = run_group(group, toys.registry(), _silent)
+    records = run_group(group, toys.registry(), silent)
 
     assert widths == []
     assert [record.result and record.result.iterations for record in records] == [12, 14]
@@ -281,11 +244,11 @@ def test_seeds_of_unequal_steps_run_alone_and_learn_nothing_in_vain(
 
 def test_learners_that_cannot_run_in_lockstep_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(toys.Plain, "in_lockstep")
-    group = _group(1, 2)
+    group = group_of(1, 2)
 
-    records = run_group(group, toys.registry(), _silent)
+    records = run_group(group, toys.registry(), silent)
 
-    assert _results(records) == [_alone(cell).result for cell in group]
+    assert results(records) == [alone(cell).result for cell in group]
 
 
 def test_where_the_data_is_missing_all_are_skipped(
@@ -293,42 +256,23 @@ def test_where_the_data_is_missing_all_are_skipped(
 ) -> None:
     monkeypatch.setenv("CLBENCH_DATA", str(tmp_path))
 
-    records = run_group(_streams("mlp", tmp_path), Registry.discover(), _silent)
+    records = run_group(streams("mlp", tmp_path), Registry.discover(), silent)
 
     assert [record.status for record in records] == ["skipped"] * 3
 
 
+def test_errors_at_building_fall_on_each_cell() -> None:
+    group = group_of(1, 2, learner="nobody")
+
+    records = run_group(group, toys.registry(), silent)
+
+    assert [record.failure and record.failure.type for record in records] == [
+        "UnknownNameError",
+        "UnknownNameError",
+    ]
+
+
 # streams, with the nets and learners of clbench's own plugins
-
-STREAM = """\
-suite: stream
-scenario: task-free
-seeds: 0-2
-data_seed: seed
-defaults:
-  training: {iterations: 60, batch_size: 1, learning_rate: 1e-2}
-tasks:
-  mlp:
-    family: input-permuted-stream
-    dataset: mnist
-    num_tasks: 3
-    model: {name: mlp, hidden_sizes: [8]}
-  cnn:
-    family: label-permuted-stream
-    dataset: mnist
-    num_tasks: 3
-    model: {name: cnn, channels: [2, 3], kernel_size: 3, hidden_sizes: [6]}
-methods:
-  upgd: {learner: {name: upgd, noise_std: 0.01}}
-"""
-
-
-def _streams(task: str, folder: Path) -> tuple[Cell, ...]:
-    path = folder / "stream.yaml"
-    path.write_text(STREAM)
-    suite = load(path, Registry.discover())
-    (row,) = [row for row in suite.rows if row.task == task]
-    return tuple(Cell(suite.name, row.key, config) for config in row.cells)
 
 
 def _assert_close(found: Result | None, expected: Result | None) -> None:
@@ -355,9 +299,9 @@ def _assert_values_close(found: Any, expected: Any) -> None:
 @pytest.mark.usefixtures("tiny_pictures")
 @pytest.mark.parametrize("task", ["mlp", "cnn"])
 def test_records_of_streams_are_those_of_cells_alone_to_rounding(task: str, tmp_path: Path) -> None:
-    cells, registry = _streams(task, tmp_path), Registry.discover()
+    cells, registry = streams(task, tmp_path), Registry.discover()
 
-    records = run_group(cells, registry, _silent)
+    records = run_group(cells, registry, silent)
 
     for cell, record in zip(cells, records, strict=True):
         assert record.failure is None
@@ -365,7 +309,7 @@ def test_records_of_streams_are_those_of_cells_alone_to_rounding(task: str, tmp_
         assert record.provenance.lockstep == 3
         assert record.result is not None
         assert "inactive_units" in record.result.statistics
-        _assert_close(record.result, run(cell.config, registry, _silent)[0])
+        _assert_close(record.result, run(cell.config, registry, silent)[0])
 
 
 @pytest.mark.usefixtures("tiny_pictures")
@@ -373,15 +317,15 @@ def test_streams_of_the_plain_learner_are_those_of_cells_alone_to_rounding(tmp_p
     learner = Choice(name="fine-tuning", version=1, params={})
     cells = [
         Cell(cell.suite, cell.row, cell.config.model_copy(update={"learner": learner}))
-        for cell in _streams("mlp", tmp_path)
+        for cell in streams("mlp", tmp_path)
     ]
 
-    records = run_group(tuple(cells), Registry.discover(), _silent)
+    records = run_group(tuple(cells), Registry.discover(), silent)
 
     for cell, record in zip(cells, records, strict=True):
         assert record.provenance is not None
         assert record.provenance.lockstep == 3
-        _assert_close(record.result, run(cell.config, Registry.discover(), _silent)[0])
+        _assert_close(record.result, run(cell.config, Registry.discover(), silent)[0])
 
 
 class _Here:
@@ -395,14 +339,14 @@ class _Here:
         for group in groups:
             for cell in group:
                 listener.started(cell)
-            records = run_group(group, Registry.discover(), _silent)
+            records = run_group(group, Registry.discover(), silent)
             for cell, record in zip(group, records, strict=True):
                 listener.finished(cell, record)
 
 
 @pytest.mark.usefixtures("tiny_pictures")
 def test_a_suite_gives_the_same_records_with_lockstep_and_without(tmp_path: Path) -> None:
-    _streams("mlp", tmp_path)
+    streams("mlp", tmp_path)
     suite, engine = load(tmp_path / "stream.yaml", Registry.discover()), cast(Any, _Here())
     found: dict[Width, dict[str, Record]] = {}
 
@@ -420,195 +364,3 @@ def test_a_suite_gives_the_same_records_with_lockstep_and_without(tmp_path: Path
         assert [one.provenance and one.provenance.lockstep for one in others] == [1, 3, 3]
         _assert_close(found[3][record_id].result, record.result)
         assert found["auto"][record_id].result == found[3][record_id].result
-
-
-# checkpoints
-
-
-class CutOff(BaseException):
-    """As a kill would: nobody catches it."""
-
-
-def _until(done: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.done >= done:
-            raise CutOff
-
-    return report
-
-
-class _EveryFifth(Checkpoints):
-    asked = 0
-
-    @property
-    def is_due(self) -> bool:
-        self.asked += 1
-        return self.asked % 5 == 0
-
-
-def _checkpoints(cells: Sequence[Cell], folder: Path) -> list[Checkpoints]:
-    return [_EveryFifth(cell.config.id, PROGRAM, folder=folder) for cell in cells]
-
-
-@pytest.fixture
-def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
-
-
-@pytest.mark.usefixtures("tiny_pictures", "_report_at_every_step")
-@pytest.mark.parametrize("task", ["mlp", "cnn"])
-def test_streams_that_are_cut_off_go_on_in_lockstep_bit_for_bit(task: str, tmp_path: Path) -> None:
-    cells, registry = _streams(task, tmp_path), Registry.discover()
-    whole = run_group(cells, registry, _silent)
-
-    for done in (7, 66, 66, 179):
-        with pytest.raises(CutOff):
-            run_group(cells, registry, _until(done), _checkpoints(cells, tmp_path))
-    records = run_group(cells, registry, _silent, _checkpoints(cells, tmp_path))
-
-    assert [record.provenance and record.provenance.lockstep for record in records] == [3] * 3
-    assert _results(records) == _results(whole)
-
-
-def _lockstep(records: Sequence[Record]) -> list[int | None]:
-    return [record.provenance and record.provenance.lockstep for record in records]
-
-
-@pytest.mark.usefixtures("tiny_pictures", "_report_at_every_step")
-def test_a_checkpoint_made_in_lockstep_does_not_serve_a_cell_alone(tmp_path: Path) -> None:
-    cells, registry = _streams("cnn", tmp_path), Registry.discover()
-    with pytest.raises(CutOff):
-        run_group(cells, registry, _until(70), _checkpoints(cells, tmp_path))
-    (kept,) = _checkpoints(cells[:1], tmp_path)
-
-    record = run_cell(cells[0], registry, _silent, kept)
-
-    assert record.result == run(cells[0].config, registry, _silent)[0]
-    assert record.provenance is not None
-    assert record.provenance.lockstep == 1
-    assert record.provenance.notes == (
-        "begun anew: its checkpoint serves only 3 cells in lockstep",
-    )
-
-
-@pytest.mark.usefixtures("_report_at_every_step")
-def test_cells_that_were_cut_off_alone_go_on_alone(tmp_path: Path, widths: list[int]) -> None:
-    group = _group(1, 2)
-    for cell, kept in zip(group, _checkpoints(group, tmp_path), strict=True):
-        with pytest.raises(CutOff):
-            run_cell(cell, toys.registry(), _until(33), kept)
-
-    reports: list[Progress] = []
-    records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
-
-    assert widths == []
-    assert min(report.resumed_at for report in reports) > 0
-    assert _lockstep(records) == [1, 1]
-
-
-@pytest.mark.usefixtures("_report_at_every_step")
-def test_cut_off_between_their_checkpoints_they_go_on_from_the_last_that_all_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widths: list[int]
-) -> None:
-    group, really, saves = _group(1, 2, 3), Checkpoints.save, 0
-
-    def save(self: Checkpoints, state: Any) -> None:
-        nonlocal saves
-        saves += 1
-        if saves == 8:  # the second cell at the third time
-            raise CutOff
-        really(self, state)
-
-    monkeypatch.setattr(Checkpoints, "save", save)
-    with pytest.raises(CutOff):
-        run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
-    widths.clear()
-
-    reports: list[Progress] = []
-    records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
-
-    assert set(widths) == {3}
-    assert {report.resumed_at for report in reports} == {10}
-    assert _results(records) == [_alone(cell).result for cell in group]
-
-
-def test_cells_that_have_learnt_all_need_nobody_to_end(tmp_path: Path, widths: list[int]) -> None:
-    group = _group(1, 2, 3)
-    whole = run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
-    widths.clear()
-
-    records = run_group(group[1:], toys.registry(), _silent, _checkpoints(group[1:], tmp_path))
-
-    assert widths == []
-    assert _results(records) == _results(whole[1:])
-    assert _lockstep(records) == [3, 3]
-
-
-@pytest.mark.usefixtures("_report_at_every_step")
-def test_where_one_has_diverged_the_others_go_on_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widths: list[int]
-) -> None:
-    really = toys.Plain.observe
-
-    def observe(self: toys.Plain, batch: Batch) -> Observation:
-        found = really(self, batch)
-        is_lost = self.context.model_seed == 2 and batch.task_id == 1
-        return Observation(found.loss * torch.nan, found.outputs) if is_lost else found
-
-    monkeypatch.setattr(toys.Plain, "observe", observe)
-    group = _group(1, 2, 3)
-    with pytest.raises(CutOff):
-        run_group(group, toys.registry(), _until(33), _checkpoints(group, tmp_path))
-    widths.clear()
-
-    records = run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
-
-    assert set(widths) == {2}
-    assert [record.status for record in records] == ["ok", "failed", "ok"]
-    assert _lockstep(records) == [3, 1, 3]
-
-
-@pytest.mark.usefixtures("_report_at_every_step")
-def test_after_an_error_in_lockstep_cells_begin_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really, done = toys.Plain.end_task, []
-
-    def end_task(self: toys.Plain, task_id: int, data: TaskData) -> None:
-        if task_id == 1 and not done:
-            done.append(task_id)
-            raise OSError("once")
-        really(self, task_id, data)
-
-    monkeypatch.setattr(toys.Plain, "end_task", end_task)
-    group, reports = _group(1, 2), []
-
-    records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
-
-    assert {report.resumed_at for report in reports} == {0}
-    assert _lockstep(records) == [1, 1]
-    assert all(record.status == "ok" for record in records)
-
-
-@pytest.mark.usefixtures("_report_at_every_step")
-def test_only_cells_that_are_equally_far_run_in_lockstep(tmp_path: Path, widths: list[int]) -> None:
-    group = _group(1, 2, 3)
-    with pytest.raises(CutOff):
-        run_cell(group[1], toys.registry(), _until(33), _checkpoints(group, tmp_path)[1])
-
-    records = run_group(group, toys.registry(), _silent, _checkpoints(group, tmp_path))
-
-    assert set(widths) == {2}
-    assert [record.provenance and record.provenance.lockstep for record in records] == [2, 1, 2]
-    assert _results(records) == [_alone(cell).result for cell in group]
-
-
-def test_errors_at_building_fall_on_each_cell() -> None:
-    group = _group(1, 2, learner="nobody")
-
-    records = run_group(group, toys.registry(), _silent)
-
-    assert [record.failure and record.failure.type for record in records] == [
-        "UnknownNameError",
-        "UnknownNameError",
-    ]
