@@ -35,8 +35,8 @@ class MixedStream:
         drawn = torch.randint(len(self._streams), (size,), generator=self._generator)
         counts = torch.bincount(drawn, minlength=len(self._streams)).tolist()
         parts = [s.next(n) for s, n in zip(self._streams, counts, strict=True) if n > 0]
-        mixed = concatenate(parts)
-        return replace(mixed, task_id=drawn.sort().values if self._gives_task_id else None)
+        ids = drawn.sort().values if self._gives_task_id else None
+        return replace(concatenate(parts), task_id=ids, num_tasks=len(self._streams))
 
     def state(self) -> State:
         """Positions in all tasks, and the generator that draws the tasks."""

@@ -124,6 +124,7 @@ def stacked(batches: Sequence[Batch]) -> Batch:
         targets=apart(side_by_side.targets),
         task_id=torch.stack(ids) if ids else first.task_id,
         mask=None if side_by_side.mask is None else apart(side_by_side.mask),
+        num_tasks=first.num_tasks,
     )
 
 

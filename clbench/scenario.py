@@ -94,13 +94,17 @@ class OutputLayout:
             return slice(0, self.own_rows(task_id).stop)
         return self.own_rows(task_id)
 
-    def select(self, outputs: Tensor, task_id: int | Tensor | None) -> Tensor:
+    def select(
+        self, outputs: Tensor, task_id: int | Tensor | None, num_tasks: int | None = None
+    ) -> Tensor:
         """The competing outputs of each sample.
 
         Args:
             outputs: Shape ``(..., B, num_outputs)``.
             task_id: One id for all samples, ids of shape ``(B,)`` in a mixed batch (of replicas in
                 lockstep, ``(R, B)``), or None.
+            num_tasks: Of how many tasks a mixed batch is, the first ones; in class-il their
+                outputs compete on each of its samples. None: of all.
 
         Returns:
             Shape ``(..., B, n)``, a view where one id serves all samples.
@@ -110,8 +114,10 @@ class OutputLayout:
             if rows == slice(0, self.num_outputs):
                 return outputs
             return outputs[..., rows]
+        if self.scenario is Scenario.CLASS_IL:
+            return outputs[..., self.rows(None if num_tasks is None else num_tasks - 1)]
         outputs = outputs[..., : self.num_task_outputs]
-        if self.heads == "shared" or self.scenario is Scenario.CLASS_IL:
+        if self.heads == "shared":
             return outputs
         lead, n = outputs.shape[:-1], self.outputs_per_task
         blocks = outputs.reshape(*lead, self.num_tasks, n)  # (..., B, K, n)

@@ -90,7 +90,8 @@ class WeightLearner:
             competing: Whose outputs compete, as `OutputLayout.select` has it.
         """
         context = self.forward_context(batch.task_id, training=True)
-        outputs = self.layout.select(self.net(self.parameters.named, batch, context), competing)
+        outputs = self.net(self.parameters.named, batch, context)
+        outputs = self.layout.select(outputs, competing, batch.num_tasks)
         return self.context.objective.losses(outputs, batch), outputs
 
     def step(self) -> None:

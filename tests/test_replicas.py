@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -30,6 +32,12 @@ def test_batches_get_a_leading_axis() -> None:
     assert torch.equal(batch.inputs, torch.stack([one.inputs for one in batches]))
     assert torch.equal(batch.targets, torch.stack([one.targets for one in batches]))
     assert (batch.task_id, batch.window, batch.mask) == (1, slice(3, 5), None)
+
+
+def test_batches_that_mix_tasks_stay_of_as_many() -> None:
+    mixed = replace(_sequences(5, slice(3, 5), [0, 1]), num_tasks=2)
+
+    assert stacked([mixed, mixed]).num_tasks == 2
 
 
 def test_sequences_of_different_lengths_lose_nothing_and_gain_nothing() -> None:

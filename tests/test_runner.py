@@ -200,6 +200,27 @@ def test_joint_training_takes_each_task_in_the_order_of_sequential_training(
     assert torch.equal(joint[0], sequential[0])
 
 
+@pytest.mark.parametrize(
+    ("regime", "widths"),
+    [("sequential", [2, 4, 6]), ("cumulative", [2, 4, 6]), ("joint", [6, 6, 6])],
+)
+def test_in_class_il_the_outputs_of_tasks_that_are_to_come_do_not_compete(
+    regime: str, widths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, seen = toys.Plain.observe, []
+
+    def observe(self: toys.Plain, batch: Batch) -> Observation:
+        found = really(self, batch)
+        seen.append(found.outputs.shape[-1])
+        return found
+
+    monkeypatch.setattr(toys.Plain, "observe", observe)
+
+    _run(toys.config(scenario=Scenario.CLASS_IL, regime=regime))
+
+    assert seen == [width for width in widths for _ in range(20)]
+
+
 def test_equal_configurations_give_equal_results() -> None:
     assert _run(toys.config()) == _run(toys.config())
     assert _run(toys.config()) != _run(toys.config(seed=3))

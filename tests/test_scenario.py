@@ -58,6 +58,18 @@ def test_each_sample_of_a_mixed_batch_gets_the_head_of_its_task() -> None:
         assert torch.equal(chosen[:, b], layout.select(outputs, task_id)[:, b])
 
 
+@pytest.mark.parametrize(("num_tasks", "competing"), [(1, 2), (2, 4), (None, 6)])
+def test_in_class_il_the_tasks_of_a_mixed_batch_compete_on_each_sample(
+    num_tasks: int | None, competing: int
+) -> None:
+    layout = OutputLayout(Scenario.CLASS_IL, "per-task", num_tasks=3, outputs_per_task=2)
+    outputs = torch.arange(4 * 6).view(4, 6)
+
+    chosen = layout.select(outputs, torch.zeros(4, dtype=torch.long), num_tasks)
+
+    assert torch.equal(chosen, outputs[:, :competing])
+
+
 def test_selected_outputs_are_a_view_with_the_right_gradient() -> None:
     layout = OutputLayout(Scenario.TASK_IL, "per-task", num_tasks=3, outputs_per_task=2)
     outputs = torch.zeros(4, 6, requires_grad=True)

@@ -261,7 +261,7 @@ class Plain:
         self.parameters.zero_gradients()
         weights = self.weights(batch.task_id)
         outputs = self.context.net(weights, batch, Context(training=True))
-        outputs = self.context.layout.select(outputs, batch.task_id)
+        outputs = self.context.layout.select(outputs, batch.task_id, batch.num_tasks)
         loss = self.context.objective.losses(outputs, batch).mean()
         penalties = [r.penalty(weights) for r in self.context.regularizers]
         (loss + sum(p for p in penalties if p is not None)).backward()

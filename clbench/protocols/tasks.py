@@ -46,10 +46,13 @@ class Batch(Query):
     Attributes:
         targets: ``(W, B, F_out)`` for sequences, ``(B,)`` class labels or ``(B, F_out)`` otherwise.
         mask: ``(W, B)``, 1 where a step of the window is scored; None: every step is.
+        num_tasks: Of how many tasks the samples are, the first ones, where tasks are mixed (see
+            `OutputLayout.select`); None where they are not.
     """
 
     targets: Tensor
     mask: Tensor | None = None
+    num_tasks: int | None = None
 
 
 class Tally(NamedTuple):

@@ -12,6 +12,7 @@ import toys
 from torch import Tensor
 
 from clbench.config import Sgd, Training
+from clbench.mixing import MixedStream
 from clbench.protocols import Batch, Context, LearnerContext, NamedTensors, Query
 from clbench.randomness import generator
 from clbench.scenario import OutputLayout, Scenario
@@ -137,6 +138,20 @@ def test_regularizers_that_watch_nothing_are_shown_nothing() -> None:
     FineTuning(FineTuningParams(), _context(spy)).observe(_batches(1)[0])
 
     assert [name for name, _, _ in spy.seen] == ["penalty"]
+
+
+def test_of_a_mixed_batch_in_class_il_the_outputs_of_its_tasks_alone_learn() -> None:
+    layout = OutputLayout(Scenario.CLASS_IL, "per-task", 3, 2)
+    training = Training(iterations=1, optimizer=Sgd())
+    learner = FineTuning(FineTuningParams(), toys.pictures_context(layout, training=training))
+    tasks = toys.Pictures(toys.TwoParams()).tasks(0, Scenario.CLASS_IL)
+    streams = [task.train_stream(generator(0, i)) for i, task in enumerate(tasks[:2])]
+    before = learner.weights(None)["b"].clone()
+
+    learner.observe(MixedStream(streams, generator(0), gives_task_id=True).next(8))
+
+    moved = learner.weights(None)["b"] != before
+    assert moved.tolist() == [True, True, True, True, False, False]
 
 
 def test_moments_are_forgotten_at_each_task_unless_they_are_kept() -> None:
