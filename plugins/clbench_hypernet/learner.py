@@ -35,9 +35,9 @@ Departures from the sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -306,9 +306,12 @@ class ChunkedHypernetwork:
         return Program(together)
 
     def end_task(self, task_id: int, data: TaskData) -> None:
-        """Regularizers consolidate on the generated weights of the task."""
-        weights = self._weights(task_id)
-        generated = WeightConsolidation(weights, data, self._context, Context())
+        """Regularizers consolidate on the generated weights of the task, as they were trained."""
+        context, first = self._context, self._first_label(task_id)
+        if first:
+            context = replace(context, layout=replace(self._layout, scenario=Scenario.TASK_IL))
+            data = _LocalData(data, first)
+        generated = WeightConsolidation(self._weights(task_id), data, context, Context())
         for regularizer in self._context.regularizers:
             regularizer.consolidate(generated)
 
@@ -380,6 +383,22 @@ class ChunkedHypernetwork:
             self._context.regularizers, state["regularizers"], strict=True
         ):
             regularizer.restore(saved)
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalData:
+    """Training data whose labels count from the first of the task."""
+
+    inner: TaskData
+    first: int
+
+    @property
+    def num_samples(self) -> int:
+        return self.inner.num_samples
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        for batch in self.inner.batches(num_samples):
+            yield replace(batch, targets=batch.targets - self.first)
 
 
 def _index(ids: Tensor, like: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from clbench.errors import UnavailableError
 from clbench.protocols import Batch, Context, Query
 from clbench.scenario import OutputLayout, Scenario
 from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
+from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
+from clbench_vision.classification import Classification
 
 FAMILY = toys.Pictures(toys.TwoParams())
 K, N = 3, 2
@@ -114,6 +117,32 @@ def test_in_class_il_a_task_is_trained_on_its_own_outputs_and_told_as_global_lab
     assert bool((inferred.outputs[:, :N] == -torch.inf).all())
     a, b = (learner.weights(1) for learner in learners)
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("fisher", ["empirical", "predicted"])
+def test_in_class_il_a_task_is_consolidated_on_the_loss_that_it_was_trained_by(
+    fisher: Literal["empirical", "predicted"],
+) -> None:
+    @dataclass
+    class Data:
+        batch: Batch
+        num_samples: int = 16
+
+        def batches(self, num_samples: int) -> Iterator[Batch]:
+            yield self.batch
+
+    found = []
+    for scenario, offset in ((Scenario.TASK_IL, 0), (Scenario.CLASS_IL, N)):
+        params = OnlineEwcParams(ewc_lambda=1, fisher=fisher)
+        regularizer = OnlineEwc(params, _learner(scenario)._net)
+        learner = _learner(scenario, regularizers=(regularizer,), objective=Classification())
+        learner.begin_task(1)
+        learner.end_task(1, Data(_batch(1, offset)))
+        found.append(regularizer.state()["fisher"])
+
+    local, inferred = found
+    assert local["b"].count_nonzero() == N  # only the task's outputs matter
+    assert all(torch.equal(local[name], inferred[name]) for name in local)
 
 
 def test_only_classifications_have_an_entropy() -> None:
