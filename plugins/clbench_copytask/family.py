@@ -14,7 +14,7 @@ from clbench.protocols import SequenceSpec
 from clbench.scenario import Scenario
 
 from .manipulations import Manipulation, Order, Permute, draw_orders, permutation_seeds
-from .scoring import Bitwise
+from .scoring import Bitwise, PaddedBitwise
 from .sequences import CopyTask, Inputs, Samples, draw_inputs
 from .timeline import Timeline
 
@@ -46,7 +46,7 @@ class CopyFamily(ABC, Generic[P]):
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL, Scenario.DOMAIN_IL})
 
-    objective: Bitwise = Bitwise()
+    objective: PaddedBitwise = Bitwise()
 
     def __init__(self, params: P) -> None:
         self.params = params

@@ -10,6 +10,7 @@ from clbench.params import Params
 
 from .family import CopyFamily, CopyParams
 from .manipulations import Manipulation, Permute, permuted, unchanged
+from .scoring import PaddedBitwise
 from .timeline import Padding, Timeline
 
 
@@ -45,6 +46,8 @@ class PaddedCopy(CopyFamily[PaddedCopyParams]):
     """A pattern and its padding; what a permutation moves is the pattern alone."""
 
     Params: ClassVar[type[Params]] = PaddedCopyParams
+
+    objective: PaddedBitwise = PaddedBitwise()
 
     def timelines(self, task_id: int) -> tuple[Timeline, ...]:
         """One for each input length of the task."""

@@ -10,11 +10,14 @@ from clbench.metrics import ACCURACY, Metric
 from clbench.protocols import CPU, Batch, Tally
 
 
-class Bitwise:
+class PaddedBitwise:
     """Binary cross-entropy of logits, summed over all scored bits of a sample; accuracy per bit.
 
     A sum, not a mean: 35 bits at a pattern of 5 steps, ``35 ln 2 = 24.3`` nats at chance. All
     published regularisation strengths are calibrated to it.
+
+    It defines no distillation, as an input alone does not tell which steps are scored where the
+    pattern is shorter than the input.
     """
 
     metric: Metric = ACCURACY
@@ -26,6 +29,23 @@ class Bitwise:
             outputs, batch.targets, weight=weight, reduction="none"
         )
         return losses.sum((0, 2))
+
+    def tally(self, outputs: Tensor, batch: Batch) -> Tally:
+        """Percent of the scored bits that are right; a logit of 0 or more says 1."""
+        right = (outputs >= 0) == batch.targets
+        if batch.mask is None:
+            return Tally(100.0 * int(right.count_nonzero()), right.numel())
+        scored = int(batch.mask.count_nonzero()) * right.shape[-1]
+        right = right & batch.mask.unsqueeze(-1).bool()
+        return Tally(100.0 * int(right.count_nonzero()), scored)
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """The bits that the outputs say, 1 for a logit of 0 or more."""
+        return (outputs >= 0).to(outputs.dtype)
+
+
+class Bitwise(PaddedBitwise):
+    """The same of patterns as long as the input, with distillation."""
 
     def replay_window(self, inputs: Tensor) -> tuple[slice, Tensor | None]:
         """The steps after the stop flag, as many as before it, as far as the sequence goes.
@@ -63,16 +83,3 @@ class Bitwise:
             reduction="none",
         )
         return losses.sum((0, 2)) * temperature**2
-
-    def tally(self, outputs: Tensor, batch: Batch) -> Tally:
-        """Percent of the scored bits that are right; a logit of 0 or more says 1."""
-        right = (outputs >= 0) == batch.targets
-        if batch.mask is None:
-            return Tally(100.0 * int(right.count_nonzero()), right.numel())
-        scored = int(batch.mask.count_nonzero()) * right.shape[-1]
-        right = right & batch.mask.unsqueeze(-1).bool()
-        return Tally(100.0 * int(right.count_nonzero()), scored)
-
-    def predictions(self, outputs: Tensor) -> Tensor:
-        """The bits that the outputs say, 1 for a logit of 0 or more."""
-        return (outputs >= 0).to(outputs.dtype)

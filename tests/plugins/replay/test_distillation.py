@@ -9,7 +9,9 @@ import toys
 from clbench.errors import UnavailableError
 from clbench.protocols import Query
 from clbench_copytask import scoring
+from clbench_copytask.padded_copy import PaddedCopy, PaddedCopyParams
 from clbench_copytask.scoring import Bitwise
+from clbench_copytask.timeline import Padding
 from clbench_replay.distillation import Lesson, distillation, require_distillable, share_out
 
 
@@ -113,3 +115,13 @@ def test_where_a_window_would_be_waited_for_it_is_all_steps_with_the_same_losses
 def test_an_objective_without_distillation_is_refused() -> None:
     with pytest.raises(UnavailableError, match=r"^CrossEntropy defines no distillation$"):
         require_distillable(toys.CrossEntropy())
+
+
+@pytest.mark.parametrize("padding", ["zeros", "random", "after-stop"])
+def test_padded_tasks_are_refused_as_inputs_do_not_tell_what_is_scored(padding: Padding) -> None:
+    params = PaddedCopyParams(input_length=12, pattern_length=3, padding=padding)
+
+    with pytest.raises(UnavailableError) as caught:
+        require_distillable(PaddedCopy(params).objective)
+
+    assert str(caught.value) == "PaddedBitwise defines no distillation"
