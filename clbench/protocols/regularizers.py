@@ -31,7 +31,11 @@ class Consolidation(Protocol):
         """
 
     def predicted(self, batch: Batch) -> Batch:
-        """The batch with the targets that the learner would predict in place of the true ones."""
+        """The batch with the targets that the learner would predict in place of the true ones.
+
+        Raises:
+            clbench.errors.UnavailableError: As of `Objective.predictions`.
+        """
 
     def outputs(self, params: NamedTensors, batch: Batch) -> Tensor:
         """The competing outputs at any parameters, ``(W, B, n)`` or ``(B, n)``; differentiable.

@@ -79,7 +79,11 @@ class Objective(Protocol):
         """The score of `outputs`, summed over what is scored, with the count of it."""
 
     def predictions(self, outputs: Tensor) -> Tensor:
-        """The targets that `outputs` stand for, of the shape and type of ``batch.targets``."""
+        """The targets that `outputs` stand for, of the shape and type of ``batch.targets``.
+
+        Raises:
+            clbench.errors.UnavailableError: There are none that the outputs could differ from.
+        """
 
 
 class BatchStream(Protocol):

@@ -24,6 +24,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from clbench.batching import SweptStream
+from clbench.errors import UnavailableError
 from clbench.metrics import MSE, Metric
 from clbench.params import Params
 from clbench.protocols import Batch, BatchStream, Objective, SequenceSpec, Tally, Task
@@ -61,8 +62,14 @@ class SquaredError:
         return Tally(float(self.losses(outputs, batch).sum()), len(outputs))
 
     def predictions(self, outputs: Tensor) -> Tensor:
-        """The outputs themselves."""
-        return outputs
+        """Refused, as they would be the outputs themselves.
+
+        Raises:
+            UnavailableError: Always.
+        """
+        raise UnavailableError(
+            "the targets that a regression predicts are its outputs, where its loss has no gradient"
+        )
 
 
 @dataclass(frozen=True, slots=True)

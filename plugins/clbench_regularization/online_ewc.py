@@ -11,8 +11,9 @@ and from the second task on the penalty::
 
 NLL_s is the task's loss of one sample (for copy tasks: summed over the scored bits), without
 penalties, at the true targets (``fisher: empirical``) or at those that the net predicts
-(``fisher: predicted``). All parameters of the main net are protected, biases and all heads
-included; heads of other tasks have no gradient and so no importance.
+(``fisher: predicted``; refused in regression, where the loss has no gradient at what the net
+predicts). All parameters of the main net are protected, biases and all heads included; heads of
+other tasks have no gradient and so no importance.
 
 Departures from the sources:
 

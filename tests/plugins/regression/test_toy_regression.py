@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from clbench.errors import UnavailableError
 from clbench.protocols import Batch, TaskFamily
 from clbench.scenario import Scenario
 from clbench.testing import FamilyContract
@@ -63,4 +65,12 @@ def test_the_score_is_the_mean_squared_error_and_lower_is_better() -> None:
     assert objective.losses(outputs, batch).tolist() == [1.0, 9.0]
     assert objective.tally(outputs, batch) == (10.0, 2)
     assert objective.metric.better == "lower"
-    assert objective.predictions(outputs) is outputs
+
+
+def test_what_a_regression_predicts_has_no_loss_to_take_gradients_of() -> None:
+    with pytest.raises(UnavailableError) as caught:
+        SquaredError().predictions(torch.tensor([[2.0], [5.0]]))
+
+    assert str(caught.value) == (
+        "the targets that a regression predicts are its outputs, where its loss has no gradient"
+    )
