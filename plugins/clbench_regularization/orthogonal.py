@@ -21,6 +21,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from clbench.errors import UnavailableError
 from clbench.params import Params
 from clbench.protocols import Consolidation, MainNet, NamedTensors, State, Watch
 from clbench.replicas import inherited
@@ -46,12 +47,16 @@ class Orthogonal:
     def __init__(self, params: OrthogonalParams, net: MainNet) -> None:
         self._strength = params.strength
         self._blocks = dict(net.recurrent_blocks)
+        if not self._blocks:
+            raise UnavailableError(
+                f"{type(net).__name__} has no recurrent weights that could be orthogonal"
+            )
 
     def begin(self, params: NamedTensors) -> None:
         """Nothing to remember."""
 
     def penalty(self, params: NamedTensors) -> Tensor | None:
-        """The penalty on all recurrent weights, shape ``()``; None where there are none."""
+        """The penalty on all recurrent weights, shape ``()``; None where its strength is 0."""
         if self._strength == 0:
             return None
         terms = [
@@ -59,7 +64,7 @@ class Orthogonal:
             for name, count in self._blocks.items()
             for block in (params[name].chunk(count, dim=-2) if count > 1 else [params[name]])
         ]
-        return torch.stack(terms).sum() if terms else None
+        return torch.stack(terms).sum()
 
     def consolidate(self, consolidation: Consolidation) -> None:
         """Nothing to consolidate."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import toys
 from pydantic import ValidationError
 
+from clbench.errors import UnavailableError
 from clbench.params import read
 from clbench.protocols import SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
@@ -75,3 +77,13 @@ def test_a_strength_of_zero_adds_nothing_and_a_negative_one_is_refused() -> None
     assert Orthogonal(OrthogonalParams(strength=0.0), net).penalty({"W_hh": torch.eye(2)}) is None
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         read(OrthogonalParams, {"strength": -1})
+
+
+def test_a_net_without_recurrent_weights_is_refused() -> None:
+    spec = toys.Pictures(toys.TwoParams()).spec
+    net = toys.Linear(toys.NoParams(), spec, LAYOUT)
+
+    with pytest.raises(UnavailableError) as caught:
+        Orthogonal(OrthogonalParams(strength=1.0), net)
+
+    assert str(caught.value) == "Linear has no recurrent weights that could be orthogonal"
