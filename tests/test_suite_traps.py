@@ -258,7 +258,7 @@ def test_a_learner_that_cannot_serve_a_regime_is_refused(
             ["joint", "cumulative"],
         ),
         ("generative-replay", ["independent", "joint", "cumulative"]),
-        ("coresets", []),
+        ("coresets", ["independent", "joint"]),
         ("masking", []),
         ("fine-tuning", []),
     ],

@@ -24,6 +24,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import pad
 
+from clbench.config import Regime
 from clbench.params import Params
 from clbench.protocols import Context, LearnerContext, NamedTensors, State, TaskData
 from clbench.replicas import LockstepObjective, joint_tensors, put_together
@@ -59,6 +60,7 @@ class Coresets(FineTuning):
     Params: ClassVar[type[Params]] = CoresetsParams
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_IL})
+    regimes: ClassVar[frozenset[Regime]] = frozenset({"sequential", "cumulative"})
 
     def __init__(self, params: CoresetsParams, context: LearnerContext) -> None:
         super().__init__(FineTuningParams(), context)
