@@ -236,6 +236,32 @@ def test_a_family_that_raises_is_a_mistake_at_its_name(
     ]
 
 
+def _of_pictures(folder: Path, family: str, model: str) -> list[str]:
+    path = folder / "tiny.yaml"
+    path.write_text(
+        "suite: tiny\nscenario: task-il\nseeds: 0\n"
+        f"defaults: {{model: {model}, training: {{iterations: 10}}}}\n"
+        f"tasks: {{one: {family}}}\nmethods: {{one: {{learner: fine-tuning}}}}\n"
+    )
+    with pytest.raises(SuiteError) as caught:
+        suite.load(path, Registry.discover())
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+def test_a_scale_of_three_channels_is_refused_on_pictures_of_one(tmp_path: Path) -> None:
+    assert _of_pictures(tmp_path, "{family: split-images, pixels: imagenet}", "mlp") == [
+        "line 5, tasks.one.family: task family 'split-images' fails: ClbenchError: pixels: "
+        "imagenet is for 3 channels, and mnist has 1"
+    ]
+
+
+def test_a_net_for_pictures_is_refused_on_numbers(tmp_path: Path) -> None:
+    assert _of_pictures(tmp_path, "{family: toy-regression}", "cnn") == [
+        "line 4, defaults.model: model 'cnn' takes classification samples, and task family "
+        "'toy-regression' gives regression"
+    ]
+
+
 def test_a_learner_that_cannot_serve_a_regime_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

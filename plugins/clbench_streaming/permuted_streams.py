@@ -36,7 +36,7 @@ from clbench.randomness import generator
 from clbench.scenario import Scenario
 from clbench_vision.classification import Classification
 from clbench_vision.datasets import DatasetName, Split, dataset
-from clbench_vision.pictures import Pixels, permute
+from clbench_vision.pictures import Pixels, check_channels, permute
 
 
 class PermutedStreamParams(Params):
@@ -107,6 +107,7 @@ class _PermutedStream:
     def __init__(self, params: PermutedStreamParams) -> None:
         self._params = params
         self._dataset = dataset(params.dataset)
+        check_channels(self._dataset, params.pixels)
 
     @cached_property
     def _train(self) -> Split:

@@ -91,7 +91,7 @@ class Cnn:
     Params: ClassVar[type[Params]] = CnnParams
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "regression"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification"})
 
     output_names: tuple[str, ...] = ("W_out", "b_out")
     recurrent_blocks: Mapping[str, int] = {}

@@ -25,7 +25,7 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, padded, picture_spec
+from .pictures import PictureTask, Pixels, check_channels, padded, picture_spec
 from .split_images import global_labels
 
 
@@ -56,6 +56,7 @@ class PermutedImages:
     def __init__(self, params: PermutedImagesParams) -> None:
         self._params = params
         self._dataset = dataset(params.dataset)
+        check_channels(self._dataset, params.pixels)
 
     @property
     def spec(self) -> SequenceSpec:

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from clbench.batching import SweptStream
+from clbench.errors import ClbenchError
 from clbench.protocols import Batch, BatchStream, SequenceSpec, State
 
-from .datasets import Split
+from .datasets import ImageDataset, Split
 
 Pixels = Literal["unit", "signed", "imagenet"]
 """How bytes become numbers: ``unit``: in [0, 1]; ``signed``: in [-1, 1]; ``imagenet``: [0, 1], less
@@ -35,6 +36,18 @@ def scaled(pictures: Tensor, pixels: Pixels) -> Tensor:
         for channel, mean, std in zip(unit.unbind(1), _MEAN, _STD, strict=True):
             channel.sub_(mean).div_(std)
     return unit
+
+
+def check_channels(dataset: ImageDataset, pixels: Pixels) -> None:
+    """Whether the scale of the numbers is one for the channels of the pictures.
+
+    Raises:
+        ClbenchError: It is not.
+    """
+    found, wanted = dataset.shape[0], len(_MEAN)
+    if pixels == "imagenet" and found != wanted:
+        what = f"pixels: imagenet is for {wanted} channels, and {dataset.name} has {found}"
+        raise ClbenchError(what)
 
 
 def permute(pictures: Tensor, order: Tensor | None, pixels: Pixels) -> Tensor:

@@ -26,7 +26,14 @@ from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
 from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, flip_and_crop, padded, picture_spec
+from .pictures import (
+    PictureTask,
+    Pixels,
+    check_channels,
+    flip_and_crop,
+    padded,
+    picture_spec,
+)
 
 
 class SplitImagesParams(Params):
@@ -59,6 +66,7 @@ class SplitImages:
     def __init__(self, params: SplitImagesParams) -> None:
         self._params = params
         self._dataset = dataset(params.dataset)
+        check_channels(self._dataset, params.pixels)
         wanted, there = params.num_tasks * params.classes_per_task, self._dataset.num_classes
         if wanted > there:
             raise ClbenchError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from clbench.errors import ClbenchError
 from clbench.protocols import TaskFamily
 from clbench.scenario import Scenario
 from clbench.testing import FamilyContract, equal, snapshot
+from clbench_streaming.permuted_streams import InputPermutedStream, PermutedStreamParams
 from clbench_vision.classification import Classification
 from clbench_vision.incremental_cifar import IncrementalCifar, IncrementalCifarParams
 from clbench_vision.permuted_images import PermutedImages, PermutedImagesParams
@@ -146,6 +148,21 @@ def test_bytes_become_numbers_on_the_stated_scale() -> None:
     expected = [(v - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225)) for v in (0, 1)]  # fmt: skip
     assert scaled(pictures, "imagenet").flatten().tolist() == pytest.approx(expected)
     assert padded(pictures, 0) is pictures
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: PermutedImages(PermutedImagesParams(pixels="imagenet")),
+        lambda: SplitImages(SplitImagesParams(pixels="imagenet")),
+        lambda: InputPermutedStream(PermutedStreamParams(num_tasks=1, pixels="imagenet")),
+    ],
+)
+def test_a_scale_of_three_channels_is_not_for_pictures_of_one(build: Callable[[], object]) -> None:
+    with pytest.raises(ClbenchError) as caught:
+        build()
+
+    assert str(caught.value) == "pixels: imagenet is for 3 channels, and mnist has 1"
 
 
 def _cut(picture: Tensor, top: int, left: int, is_mirrored: bool) -> Tensor:
