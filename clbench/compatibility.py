@@ -7,7 +7,9 @@ from typing import get_args
 
 from clbench.checks import Checker, either
 from clbench.config import Choice, Regime, Training
+from clbench.errors import UnavailableError
 from clbench.params import read
+from clbench.scenario import Heads, OutputLayout, Scenario
 from clbench.yaml12 import Node
 
 
@@ -46,15 +48,23 @@ def check_stream(
         checker.wrong(settings["model"].at((cause,)), f"{cause} {what}")
 
 
-def check_kind(checker: Checker, family: Choice, model: Choice, task: Node, node: Node) -> None:
-    """Whether the main net takes the samples that the tasks give."""
+def check_net(
+    checker: Checker,
+    family: Choice,
+    model: Choice,
+    scenario: Scenario | None,
+    heads: Heads,
+    task: Node,
+    node: Node,
+) -> None:
+    """Whether the main net takes the samples that the tasks give, and can be made for them."""
     family_class = checker.registry.find("task", family.name).load()
     model_class = checker.registry.find("model", model.name).load()
     try:
         spec = family_class(read(family_class.Params, family.params)).spec
     except Exception as error:  # a plugin may raise anything
-        cause = f"{type(error).__name__}: {error}".replace("\n", " ")
-        checker.wrong(task.at(("family",)), f"task family '{family.name}' fails: {cause}")
+        what = f"task family '{family.name}' fails: {_cause(error)}"
+        checker.wrong(task.at(("family",)), what)
         return
     if spec.kind not in model_class.kinds:
         what = (
@@ -62,3 +72,16 @@ def check_kind(checker: Checker, family: Choice, model: Choice, task: Node, node
             f"family '{family.name}' gives {spec.kind}"
         )
         checker.wrong(node.at(("name",)), what)
+    elif scenario in model_class.scenarios:
+        layout = OutputLayout(scenario, heads, spec.num_tasks, spec.outputs_per_task)
+        try:
+            model_class(read(model_class.Params, model.params), spec, layout)
+        except UnavailableError:  # the cell will be skipped
+            return
+        except Exception as error:  # a plugin may raise anything
+            what = f"model '{model.name}' fails: {_cause(error)}"
+            checker.wrong(node.at(("name",)), what)
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")

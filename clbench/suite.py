@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clbench.checks import Checker
-from clbench.compatibility import check_kind, check_regime, check_stream
+from clbench.compatibility import check_net, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
 from clbench.params import read
@@ -336,7 +336,7 @@ class _Loader(Checker):
             node = settings.get("regime", settings["learner"])
             check_regime(self, learner.name, regime, node)
         if family and model and settings.get("model"):
-            check_kind(self, family, model, task, settings["model"])
+            check_net(self, family, model, scenario, heads, task, settings["model"])
         if len(self.mistakes) > before or scenario is None:
             return ()
         if family is None or learner is None or model is None or training is None:

@@ -10,7 +10,7 @@ import toys
 from suite_files import load, mistakes, of_copies
 
 from clbench import suite
-from clbench.errors import SuiteError
+from clbench.errors import SuiteError, UnavailableError
 from clbench.registry import Registry
 
 GOOD = """\
@@ -260,6 +260,32 @@ def test_a_net_for_pictures_is_refused_on_numbers(tmp_path: Path) -> None:
         "line 4, defaults.model: model 'cnn' takes classification samples, and task family "
         "'toy-regression' gives regression"
     ]
+
+
+def test_a_net_that_cannot_be_made_for_the_tasks_is_a_mistake_at_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    text = of_copies("seeds: 0\nmethods: {one: {learner: fine-tuning}}\n")
+    text = text.replace("hidden_size: 8", "task_input: true")
+    path.write_text(text.replace("scenario: task-il", "scenario: domain-il"))
+
+    with pytest.raises(SuiteError) as caught:
+        suite.load(path, Registry.discover())
+
+    assert [str(mistake) for mistake in caught.value.mistakes] == [
+        "line 4, defaults.model.name: model 'elman' fails: ClbenchError: task_input: the task is "
+        "withheld at test, and only task-il gives it"
+    ]
+
+
+def test_a_net_that_is_not_to_be_had_here_is_left_to_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: toys.Linear, *arguments: object) -> None:
+        raise UnavailableError("no nets today")
+
+    monkeypatch.setattr(toys.Linear, "__init__", refuse)
+
+    assert len(load(tmp_path, GOOD).rows) == 1
 
 
 def test_a_learner_that_cannot_serve_a_regime_is_refused(

@@ -49,6 +49,10 @@ class RecurrentNet(ABC):
     gain_sizes: Mapping[str, int]
 
     def __init__(self, params: RecurrentParams, spec: SequenceSpec, layout: OutputLayout) -> None:
+        if params.task_input and not layout.scenario.gives_task_id_at_test:
+            raise ClbenchError(
+                "task_input: the task is withheld at test, and only task-il gives it"
+            )
         self._params = params
         self._num_tasks = layout.num_tasks
         (features,) = spec.input_shape
@@ -125,14 +129,10 @@ def with_task_input(query: Query, num_tasks: int) -> Tensor:
 
     Returns:
         ``(..., S, B, F + K)``.
-
-    Raises:
-        ClbenchError: The scenario withholds the task.
     """
     inputs = query.inputs
     lead = inputs.shape[:-1]  # (S, B), or (R, S, B)
-    if query.task_id is None:
-        raise ClbenchError("task_input: the task is withheld at test, and only task-il gives it")
+    assert query.task_id is not None  # the scenario gives it
     one_hot = inputs.new_zeros(*lead, num_tasks)
     if isinstance(query.task_id, int):
         one_hot[..., query.task_id] = 1.0
