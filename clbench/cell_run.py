@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -318,9 +319,13 @@ class CellRun:
 
     def consolidate(self, learner: Learner, task_id: int) -> None:
         """Tell the learner that a task has ended, with the task's training data at hand."""
-        stream = self.stream(task_id, "consolidation")
+        purposes = chain(["consolidation"], map("consolidation-{}".format, count(2)))
+
+        def fresh() -> BatchStream:
+            return self.stream(task_id, next(purposes))
+
         with self.clock("consolidate"):
-            learner.end_task(task_id, _TaskData(stream, self.tasks[task_id].train_size))
+            learner.end_task(task_id, _TaskData(fresh, self.tasks[task_id].train_size))
 
     def stream(self, task_id: int, purpose: str) -> BatchStream:
         """Training samples of one task with its id where the scenario gives it."""
@@ -363,13 +368,14 @@ class _NamedStream:
 
 @dataclass(frozen=True, slots=True)
 class _TaskData:
-    """`clbench.protocols.TaskData` over a fresh stream."""
+    """`clbench.protocols.TaskData`, with a fresh stream for each call."""
 
-    stream: BatchStream
+    fresh: Callable[[], BatchStream]
     num_samples: int
 
     def batches(self, num_samples: int) -> Iterator[Batch]:
+        stream = self.fresh()
         while num_samples > 0:
             size = min(CONSOLIDATION_BATCH, num_samples)
             num_samples -= size
-            yield self.stream.next(size)
+            yield stream.next(size)

@@ -15,7 +15,7 @@ from clbench.config import CellConfig, Choice, Sgd, Training
 from clbench.curves import DivergedError
 from clbench.executor import Progress
 from clbench.matrix import Cell
-from clbench.protocols import Batch, Observation, Query
+from clbench.protocols import Batch, Observation, Query, TaskData
 from clbench.records import Result
 from clbench.scenario import Scenario
 
@@ -219,6 +219,28 @@ def test_in_class_il_the_outputs_of_tasks_that_are_to_come_do_not_compete(
     _run(toys.config(scenario=Scenario.CLASS_IL, regime=regime))
 
     assert seen == [width for width in widths for _ in range(20)]
+
+
+def test_whoever_asks_for_samples_of_an_ended_task_gets_a_sweep_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+
+    def end_task(self: toys.Plain, task_id: int, data: TaskData) -> None:
+        for num_samples in (25, 40, 40):
+            batches = list(data.batches(num_samples))
+            found.append(torch.cat([batch.inputs.sum((1, 2, 3)) for batch in batches]).tolist())
+
+    monkeypatch.setattr(toys.Plain, "end_task", end_task)
+
+    _run(toys.config())
+
+    part, first, second = found[:3]
+    assert len(set(part)) == 25
+    assert set(part) < set(first)
+    assert len(set(first)) == 40
+    assert sorted(first) == sorted(second)
+    assert first != second
 
 
 def test_equal_configurations_give_equal_results() -> None:

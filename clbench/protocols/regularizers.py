@@ -27,7 +27,7 @@ class Consolidation(Protocol):
     def batches(self, num_samples: int) -> Iterator[Batch]:
         """`num_samples` training samples of the ended task in all, in batches of at most 256.
 
-        They come from a freshly shuffled sweep.
+        They come from a sweep that is shuffled for this call, whoever asked before.
         """
 
     def predicted(self, batch: Batch) -> Batch:

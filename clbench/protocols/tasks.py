@@ -204,4 +204,4 @@ class TaskData(Protocol):
         """Size of the training set."""
 
     def batches(self, num_samples: int) -> Iterator[Batch]:
-        """`num_samples` training samples from a freshly shuffled sweep, in batches."""
+        """`num_samples` training samples, in batches, from a sweep shuffled for this call."""
