@@ -20,6 +20,14 @@ from clbench.yaml12 import Node, describe, walk
 BUDGET = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
 """Names of budgets; none is a number, as ``--budget`` takes these too."""
 
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy's generators take."""
+
+
+def is_seed(value: object) -> bool:
+    """Whether a value can be a seed, of models or of data."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
+
 
 @dataclass(slots=True)
 class Checker:
@@ -96,13 +104,14 @@ class Checker:
 
     def _some_seeds(self, node: Node) -> list[int]:
         value = node.value
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        if is_seed(value):
             return [value]
         if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})-(\d{1,9})", value)):
             first, last = int(match[1]), int(match[2])
             if first <= last < first + 10_000:
                 return list(range(first, last + 1))
-        self.wrong(node, f"expected whole numbers from 0 or a range '0-4', found {describe(value)}")
+        wanted = f"whole numbers from 0 to {MAX_SEED} or a range '0-4'"
+        self.wrong(node, f"expected {wanted}, found {describe(value)}")
         return []
 
     def budgets(self, node: Node | None) -> dict[str, float]:

@@ -72,7 +72,7 @@ def check_net(
             f"family '{family.name}' gives {spec.kind}"
         )
         checker.wrong(node.at(("name",)), what)
-    elif scenario in model_class.scenarios:
+    elif scenario is not None and scenario in model_class.scenarios:
         layout = OutputLayout(scenario, heads, spec.num_tasks, spec.outputs_per_task)
         try:
             model_class(read(model_class.Params, model.params), spec, layout)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from clbench.checks import BUDGET
+from clbench.checks import BUDGET, MAX_SEED
 from clbench.config import Adam, Regime, Sgd, Training
 from clbench.errors import PluginError
 from clbench.metrics import ACCURACY, MSE, names
@@ -27,7 +27,7 @@ Schema: TypeAlias = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _SOME_TEXT: Schema = {"type": "string", "minLength": 1}
 _FREE_TEXT: Schema = {"type": ["string", "null"]}
-_SEED: Schema = {"type": "integer", "minimum": 0}
+_SEED: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
 
 
 def of_suites(registry: Registry) -> Schema:
@@ -271,7 +271,7 @@ _SEEDS: Schema = {
 
 _DATA_SEED: Schema = {
     "description": "Seed of the tasks, or 'seed': equal to the model seed.",
-    "anyOf": [_SEED | {"exclusiveMaximum": 2**32}, {"const": "seed"}],
+    "anyOf": [_SEED, {"const": "seed"}],
 }
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from clbench.checks import Checker
+from clbench.checks import MAX_SEED, Checker, is_seed
 from clbench.compatibility import check_net, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
@@ -371,12 +371,11 @@ class _Loader(Checker):
             return 42
         if node.value == "seed":
             return seed
-        value = node.value
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
-            what = f"expected a whole number from 0 or 'seed', found {describe(value)}"
-            self.wrong(node, what)
+        if not is_seed(node.value):
+            wanted = f"a whole number from 0 to {MAX_SEED} or 'seed'"
+            self.wrong(node, f"expected {wanted}, found {describe(node.value)}")
             return 0
-        return value
+        return int(node.value)
 
     def heads(self, node: Node | None, scenario: Scenario | None) -> Any:
         if scenario is None:

@@ -86,6 +86,7 @@ def test_what_layers_may_leave_to_each_other_passes(tmp_path: Path, validator: A
         ("scenario: task-il", "scenario: task-li", "scenario"),
         ("seeds: [0, 2-4]", "seeds: []", "seeds"),
         ("seeds: [0, 2-4]", "seeds: -1", "seeds"),
+        ("seeds: [0, 2-4]", "seeds: 4294967296", "seeds"),
         ("data_seed: seed", "data_seed: none", "data_seed"),
         ("quick: 0.1", "quick: 2", "budgets.quick"),
         ("model: elman", "model: elmann", "defaults.model"),

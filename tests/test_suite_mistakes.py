@@ -183,8 +183,24 @@ from clbench.suite import load
             "seeds: [1, 2]",
             "seeds: [-1]",
             [
-                "line 3, seeds[0]: expected whole numbers from 0 or a range '0-4', found the "
-                "number -1"
+                "line 3, seeds[0]: expected whole numbers from 0 to 4294967295 or a range '0-4', "
+                "found the number -1"
+            ],
+        ),
+        (
+            "seeds: [1, 2]",
+            "data_seed: seed\nseeds: 4294967296",
+            [
+                "line 4, seeds: expected whole numbers from 0 to 4294967295 or a range '0-4', "
+                "found the number 4294967296"
+            ],
+        ),
+        (
+            "seeds:",
+            "data_seed: 4294967296\nseeds:",
+            [
+                "line 3, data_seed: expected a whole number from 0 to 4294967295 or 'seed', "
+                "found the number 4294967296"
             ],
         ),
         (

@@ -126,7 +126,7 @@ class ToyRegression:
         p = self._params
         tasks = []
         for low, high, polynomial in _POLYNOMIALS:
-            drawing = np.random.RandomState(data_seed % 2**32)
+            drawing = np.random.RandomState(data_seed)
             x = torch.from_numpy(drawing.uniform(low, high, (p.num_train, 1))).float()
             noise = torch.from_numpy(drawing.normal(0.0, p.noise_std, (p.num_train, 1))).float()
             grid = torch.linspace(low, high, p.num_test).unsqueeze(1)

@@ -75,7 +75,7 @@ class PermutedImages:
         """The order of the pixels of each task, ``(C * H * W,)``; None: as they are."""
         params = self._params
         size = int(np.prod(self.spec.input_shape))
-        shared = np.random.RandomState(data_seed % 2**32)
+        shared = np.random.RandomState(data_seed)
         found: list[Tensor | None] = []
         for i in range(params.num_tasks):
             if i == 0 and params.first_task == "identity":

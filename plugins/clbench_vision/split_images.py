@@ -92,7 +92,7 @@ class SplitImages:
         n = self._dataset.num_classes
         if self._params.class_order == "numeric" or data_seed == 0:
             return list(range(n))
-        order: list[int] = np.random.RandomState(data_seed % 2**32).permutation(n).tolist()
+        order: list[int] = np.random.RandomState(data_seed).permutation(n).tolist()
         return order
 
     def tasks(self, data_seed: int, scenario: Scenario) -> Sequence[Task]:
