@@ -375,7 +375,7 @@ class _Loader(Checker):
             wanted = f"a whole number from 0 to {MAX_SEED} or 'seed'"
             self.wrong(node, f"expected {wanted}, found {describe(node.value)}")
             return 0
-        return int(node.value)
+        return node.value
 
     def heads(self, node: Node | None, scenario: Scenario | None) -> Any:
         if scenario is None:
