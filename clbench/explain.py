@@ -91,9 +91,9 @@ class Explanation:
     def _about(self, check: Check) -> Iterator[str]:
         if check.status == "unmeasured":
             yield "its records do not measure it"
-        elif check.observed is None:
+        elif check.status == "missing":
             yield f"no full-budget record to judge{f': {check.note}' if check.note else ''}"
-        elif check.threshold.holds(check.observed.mean):
+        elif check.observed is None or check.threshold.holds(check.observed.mean):
             yield f"a seed that ends without a result fails the row: {check.note}"
         else:
             yield distance(check, check.observed)

@@ -66,8 +66,9 @@ class Check:
         observed: Mean over the seeds that have a good full-budget record; None without any.
         wanted: Number of seeds of the suite.
         status: ``holds``; ``fails``: the mean does not reach the threshold, or a seed has ended
-            without a result (`BROKEN`); ``missing``: there is no good record; ``unmeasured``: there
-            are, and they do not have the metric (too few tasks, for example).
+            without a result (`BROKEN`); ``missing``: there is neither a good record nor a broken
+            seed; ``unmeasured``: there are good records, and they do not have the metric (too few
+            tasks, for example).
         note: Seeds that have a record without a result, and why; plugins whose code has changed
             since; empty otherwise.
     """
@@ -211,12 +212,12 @@ def _check(
         if record is not None and (value := _value(record, threshold.metric)) is not None
     ]
     observed = aggregate(values)
-    status: Status = "missing"
-    if observed is None and any(r is not None and r.status == "ok" for r in records.values()):
-        status = "unmeasured"
+    ends = {record.status for record in records.values() if record is not None}
+    status: Status = "unmeasured" if "ok" in ends else "missing"
+    if ends & set(BROKEN):
+        status = "fails"
     elif observed is not None:
-        is_whole = all(r is None or r.status not in BROKEN for r in records.values())
-        status = "holds" if is_whole and threshold.holds(observed.mean) else "fails"
+        status = "holds" if threshold.holds(observed.mean) else "fails"
     note = _note(records, registry)
     return Check(row.key, threshold, origin, observed, len(row.cells), status, note)
 
@@ -247,7 +248,7 @@ _HEADINGS = ("row", "threshold", "from", "observed", "seeds", "status")
 def to_rich(checks: Sequence[Check], width: int) -> RenderableType:
     """The checks as a table, or as a list where that does not go into `width` columns."""
     rows = [
-        (check.row, words(check.threshold), check.origin, _observed(check), seeds_of(check))
+        (check.row, words(check.threshold), check.origin, mean_of(check), seeds_of(check))
         for check in checks
     ]
     texts = [_status(check) for check in checks]
@@ -333,7 +334,7 @@ def to_junit(
             if check.note:
                 ElementTree.SubElement(case, "system-out").text = check.note
             continue
-        message = f"observed {_observed(check)}, {seeds_of(check)} seeds"
+        message = f"observed {mean_of(check)}, {seeds_of(check)} seeds"
         message += f"; {check.note}" if check.note else ""
         tag = "failure" if check.status == "fails" else "error"
         told = ElementTree.SubElement(case, tag, {"type": check.status, "message": message})
@@ -358,7 +359,7 @@ def to_github(
         if check.status == "holds":
             continue
         title = f"{check.row}: {words(check.threshold)} {check.status}"
-        message = f"observed {_observed(check)}, {seeds_of(check)} seeds, from: {check.origin}"
+        message = f"observed {mean_of(check)}, {seeds_of(check)} seeds, from: {check.origin}"
         message += f"; {check.note}" if check.note else ""
         if check.row in explanations:
             message += f"\n{explanations[check.row]}"
@@ -381,7 +382,8 @@ def words(threshold: Threshold) -> str:
     return f"{threshold.name} {threshold.relation} {threshold.bound:.5g}"
 
 
-def _observed(check: Check) -> str:
+def mean_of(check: Check) -> str:
+    """The observed mean; a dash where there is none."""
     return "–" if check.observed is None else f"{check.observed.mean:.5g}"
 
 

@@ -193,11 +193,8 @@ class ThresholdItem(pytest.Item):
                 f"the records of {self.row.key} do not give what {self.name} needs"
             )
         if check.status == "fails":
-            assert check.observed is not None  # otherwise it is missing
             seeds = f"{gate.seeds_of(check)} seeds{f'; {check.note}' if check.note else ''}"
-            raise ThresholdError(
-                f"observed {check.observed.mean:.5g} ({seeds}), wanted {self.name}"
-            )
+            raise ThresholdError(f"observed {gate.mean_of(check)} ({seeds}), wanted {self.name}")
 
     def _missing(self, check: Check) -> str:
         from clbench import gate

@@ -208,11 +208,11 @@ def test_two_checkouts_with_changes_may_differ_at_the_same_commit(suite: Suite) 
     assert found == [explain.Change("commit", changed, changed)]
 
 
-def test_what_failed_is_told_where_there_is_nothing_to_judge(suite: Suite, tmp_path: Path) -> None:
+def test_what_was_left_out_is_told_where_there_is_nothing_to_judge(suite: Suite, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    store.put(records.bad(suite.rows[0].cells[1], "out-of-memory"))
+    store.put(records.bad(suite.rows[0].cells[1], "skipped"))
 
-    assert _told(suite, store)[2] == ("    no full-budget record to judge: seed 2: out-of-memory")
+    assert _told(suite, store)[2] == ("    no full-budget record to judge: seed 2: skipped")
 
 
 def test_a_damaged_record_is_named(suite: Suite, tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ def _store(path: Path, suite: Suite, *last: float) -> Store:
 
 def test_thresholds_hold_fail_or_have_nothing_to_judge(suite: Suite, tmp_path: Path) -> None:
     store = _store(tmp_path / "results", suite, 89.4, 89.6, 89.5)
-    store.put(records.bad(suite.rows[1].cells[1], "timed-out"))
+    store.put(records.bad(suite.rows[1].cells[1], "skipped"))
 
     plain, other = gate.judge(suite.rows, store)
 
     assert (plain.status, plain.wanted, plain.note) == ("holds", 3, "")
     assert plain.observed is not None
     assert plain.observed.mean == pytest.approx(89.5)
-    assert (other.status, other.observed, other.note) == ("missing", None, "seed 2: timed-out")
+    assert (other.status, other.observed, other.note) == ("missing", None, "seed 2: skipped")
 
 
 def test_a_method_that_got_worse_turns_the_gate_red(suite: Suite, tmp_path: Path) -> None:
@@ -71,6 +71,24 @@ def test_a_seed_that_breaks_fails_its_row_however_good_the_others_are(
     assert (check.status, check.note) == ("fails", f"seed 3: {status}")
     told = "\n".join(explain.explain(suite, [check], store, None)[0].lines())
     assert f"a seed that ends without a result fails the row: seed 3: {status}" in told
+
+
+@pytest.mark.parametrize("status", ["failed", "timed-out", "out-of-memory"])
+def test_a_row_of_which_every_seed_breaks_fails(suite: Suite, tmp_path: Path, status: str) -> None:
+    store = Store(tmp_path / "results")
+    for config in suite.rows[0].cells:
+        store.put(records.bad(config, status))
+    note = "; ".join(f"seed {seed}: {status}" for seed in (1, 2, 3))
+
+    checks = gate.judge(suite.rows[:1], store)
+
+    assert [(c.status, c.observed, c.note) for c in checks] == [("fails", None, note)]
+    (case,) = ElementTree.fromstring(gate.to_junit("toy", checks)).iter("testcase")
+    assert [(part.tag, part.get("message")) for part in case] == [
+        ("failure", f"observed –, 0 of 3 seeds; {note}")
+    ]
+    told = explain.explain(suite, checks, store, None)[0].lines()
+    assert told[2] == f"    a seed that ends without a result fails the row: {note}"
 
 
 def test_a_seed_whose_data_are_not_here_leaves_the_others_to_judge(

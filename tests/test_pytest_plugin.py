@@ -82,13 +82,13 @@ def test_records_of_another_folder_and_of_a_reduced_budget(project: pytest.Pytes
     row = load(project.path / "suites/toy.yaml", toys.registry()).rows[1]
     quick = [config.model_copy(update={"budget": 0.5}) for config in row.cells]
     Store(project.path / "fresh").put(records.good(quick[0]))
-    Store(project.path / "fresh").put(records.bad(row.cells[1], "timed-out"))
+    Store(project.path / "fresh").put(records.bad(row.cells[1], "skipped"))
 
     result = project.runpytest_inprocess("suites/toy.yaml", "--clbench-results", "fresh")
 
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(
-        ["no full-budget record of a/other (seed 2: timed-out); make it with"]
+        ["no full-budget record of a/other (seed 2: skipped); make it with"]
     )
 
 
@@ -96,6 +96,17 @@ def test_what_has_no_record_is_skipped_on_request_only(project: pytest.Pytester)
     result = project.runpytest_inprocess("suites/toy.yaml", "--clbench-missing", "skip")
 
     result.assert_outcomes(passed=1, failed=1, skipped=1)
+
+
+def test_a_row_of_which_every_seed_has_failed_is_not_missing(project: pytest.Pytester) -> None:
+    for config in load(project.path / "suites/toy.yaml", toys.registry()).rows[1].cells:
+        Store(project.path / "results").put(records.bad(config))
+
+    result = project.runpytest_inprocess("suites/toy.yaml", "--clbench-missing", "skip")
+
+    result.assert_outcomes(passed=1, failed=2)
+    seeds = "0 of 3 seeds; seed 1: failed; seed 2: failed; seed 3: failed"
+    result.stdout.fnmatch_lines([f"observed – ({seeds}), wanted during_accuracy >= 50"])
 
 
 @pytest.mark.parametrize(
