@@ -158,13 +158,15 @@ class RegularizerContract:
             _watch(saved, step)
 
         restored.restore(snapshot(saved.state()))
+        params = self.params(4)
+        at_once = equal(saved.penalty(params), restored.penalty(params))
+        assert at_once, "the penalty is another directly after `restore`"
         for regularizer in (saved, restored):
             _watch(regularizer, last)
             self.learn(regularizer, self.params(2))
             _watch(regularizer, _steps(self.params(2), self.params(4))[0])
 
         assert equal(saved.state(), restored.state()), "the restored regularizer went another way"
-        params = self.params(4)
         equally = equal(saved.penalty(params), restored.penalty(params))
         assert equally, "the penalty of the restored regularizer differs"
 

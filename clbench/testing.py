@@ -232,8 +232,8 @@ class LearnerContract:
         if finish:
             learner.end_task(task_id, _Data(batches))
 
-    def _outputs(self, learner: Learner) -> Tensor:
-        (batch,) = self.batches(0, 1)
+    def _outputs(self, learner: Learner, task_id: int = 0) -> Tensor:
+        (batch,) = self.batches(task_id, 1)
         return learner.predict(as_query(batch))
 
     def test_equal_learners_learn_equally_whatever_the_global_generators(self) -> None:
@@ -298,6 +298,8 @@ class LearnerContract:
         self._learn(saved, 1, finish=False)
 
         restored.restore(snapshot(saved.state()))
+        alike = self._predict_alike(saved, restored, 2)
+        assert alike, "predictions are others directly after `restore`"
         for learner in (saved, restored):
             for batch in self.batches(1, 6)[4:]:
                 learner.observe(batch)
@@ -307,6 +309,13 @@ class LearnerContract:
                 learner.observe(batch)
 
         assert equal(saved.state(), restored.state()), "the restored learner went another way"
+        alike = self._predict_alike(saved, restored, 3)
+        assert alike, "the restored learner comes to other predictions"
+
+    def _predict_alike(self, one: Learner, other: Learner, num_tasks: int) -> bool:
+        """Whether two learners give the same outputs on the first tasks."""
+        tasks = range(num_tasks)
+        return all(torch.equal(self._outputs(one, i), self._outputs(other, i)) for i in tasks)
 
     def test_steps_that_are_said_to_be_alike_can_be_played_back(self) -> None:
         alone, recorded = self.build(), self.build()

@@ -74,6 +74,29 @@ class _RestoresNothing(_Pull):
             super().consolidate(consolidation)
 
 
+class _KeepsNothing(_Pull):
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class _ForgetsHowManyTasks(_Pull):
+    """Its strength grows from task to task, by a counter that is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strength = self.next = 1
+
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        found = super().penalty(params)
+        return None if found is None else self.strength * found
+
+    def consolidate(self, consolidation: Any) -> None:
+        super().consolidate(consolidation)
+        self.strength, self.next = self.next, self.next + 1
+
+
 class _IsAVector(_Pull):
     def penalty(self, params: NamedTensors) -> Tensor | None:
         return torch.stack([params[n] - t for n, t in self.anchor.items()]) if self.anchor else None
@@ -216,12 +239,14 @@ class _RegularizersWithAMean(_Regularizers):
             _ScalesItsGradientAgain,
             ["the gradient of the penalty is another when it is taken again"],
         ),
-        (_RestoresNothing, ["the restored regularizer went another way"]),
+        (_RestoresNothing, ["the penalty is another directly after `restore`"]),
+        (_KeepsNothing, ["the penalty is another directly after `restore`"]),
+        (_ForgetsHowManyTasks, ["the penalty of the restored regularizer differs"]),
         (_IsAVector, ["the penalty is not one number: its shape is (1, 3), not ()"] * 2),
         (_IsDetached, ["the penalty is detached from the parameters"]),
         (_IsNoTensor, ["the penalty is no tensor but of type float"] * 2),
         (_WatchesTheGradient, []),
-        (_ForgetsItsSquares, ["the penalty of the restored regularizer differs"]),
+        (_ForgetsItsSquares, ["the penalty is another directly after `restore`"]),
         (
             _WatchesWhatIsNot,
             ["`watches` has ['steps'], and only ['step', 'task-gradient'] can be watched"] * 4,

@@ -69,6 +69,26 @@ class _ForgetsItsMoments(FineTuning):
         return super().state() | {"optimiser": {}}
 
 
+class _CountsItsTasks(FineTuning):
+    """Its outputs are scaled by the tasks that have begun."""
+
+    begun = 0
+
+    def begin_task(self, task_id: int) -> None:
+        super().begin_task(task_id)
+        self.begun += 1
+
+    def predict(self, query: Query) -> Tensor:
+        return self.begun * super().predict(query)
+
+
+class _CountsItsTasksLate(_CountsItsTasks):
+    """Only from the third on."""
+
+    def predict(self, query: Query) -> Tensor:
+        return max(1, self.begun - 1) * FineTuning.predict(self, query)
+
+
 class _TellsTheOutputsAfterTheStep(FineTuning):
     def observe(self, batch: Batch) -> Observation:
         observation = super().observe(batch)
@@ -128,6 +148,8 @@ class _IsNeverGivenMixedTasks(_TakesMixedTasksForTheFirst):
         (_DrawsGlobally, ["learning depends on something besides its context"]),
         (_LearnsInPredict, ["predict changed the learner's state"]),
         (_ForgetsItsMoments, ["the restored learner went another way"]),
+        (_CountsItsTasks, ["predictions are others directly after `restore`"]),
+        (_CountsItsTasksLate, ["the restored learner comes to other predictions"]),
         (_TellsTheOutputsAfterTheStep, ["the outputs are not those before the step"]),
         (_LearnsNothing, ["nothing was learnt"]),
         (_IsAttached, ["the loss is not detached"]),
