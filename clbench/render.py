@@ -239,7 +239,8 @@ def _tex(text: str) -> str:
 def objects(table: ResultsTable, view: View = DEFAULT) -> list[dict[str, Any]]:
     """One object per row, None where a value is unknown.
 
-    With the columns of a view: ``row``, then these, metrics with their intervals. Where values are
+    With the columns of a view: ``row``, then these, metrics with their intervals, the verdict with
+    whether it rests on the interval alone. Where values are
     to be marked, ``best`` lists the metrics in which the row is.
     """
     rows = _documented(table) if view.columns is None else _chosen(table, view.columns)
@@ -264,6 +265,8 @@ def _chosen(table: ResultsTable, chosen: Sequence[Column]) -> list[dict[str, Any
             if column.name in SUMMARIES:
                 interval = _interval(line.summaries[column.name])
                 values[f"{column.name.removesuffix('_accuracy')}_ci"] = interval
+            if column is columns.VERDICT:
+                values["by_interval"] = line.is_by_interval
         rows.append(values)
     return rows
 
@@ -289,6 +292,7 @@ def _documented(table: ResultsTable) -> list[dict[str, Any]]:
                     "published_during": published.get("during"),
                     "published_final": published.get("final"),
                     "verdict": line.verdict,
+                    "by_interval": line.is_by_interval,
                     "status": line.status,
                     "budget": line.budget,
                 }

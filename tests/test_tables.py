@@ -254,6 +254,7 @@ def test_json_has_exactly_the_documented_keys(
         "published_during": 99.5,
         "published_final": 93.0,
         "verdict": "below",
+        "by_interval": False,
         "status": "ok",
         "budget": 1.0,
     }
@@ -396,7 +397,13 @@ def test_a_row_that_scatter_alone_reproduces_says_so(
         "below",
     ]
     assert told == [False, True, False]
-    assert render.objects(found[1])[0]["verdict"] == "reproduced"
+    for view in (columns.DEFAULT, columns.View((columns.VERDICT,))):
+        values = [render.objects(table, view)[0] for table in found]
+        assert [(one["verdict"], one["by_interval"]) for one in values] == [
+            ("reproduced", False), ("reproduced", True), ("below", False),
+        ]  # fmt: skip
+    (first, *_) = csv.DictReader(io.StringIO(render.to_csv(found[1])))
+    assert first["by_interval"] == "True"
 
 
 def test_each_row_has_the_digits_of_its_own_metric(suite: Suite, tmp_path: Path) -> None:

@@ -116,7 +116,10 @@ def count(table: ResultsTable) -> dict[str, int]:
     measured = [line for line in asked if line.num_seeds]
     found = {"measured": len(measured)}
     for verdict in ("reproduced", "better", "below", "not comparable"):
-        found[verdict] = sum(line.verdict == verdict for line in measured)
+        found[verdict] = sum(
+            line.verdict == verdict and not line.is_by_interval for line in measured
+        )
+    found["reproduced by its interval alone"] = sum(line.is_by_interval for line in measured)
     found["nothing published"] = sum(line.verdict is None for line in measured)
     found["incomplete"] = sum(line.status != "ok" for line in measured)
     found["with a failure"] = sum(

@@ -54,6 +54,17 @@ def test_the_top_counts_rows_by_what_became_of_them(suite: Suite, store: Store) 
     }
 
 
+def test_what_is_reproduced_by_its_interval_alone_is_counted_apart(
+    suite: Suite, store: Store
+) -> None:
+    for config, last in zip(suite.rows[0].cells, (75.0, 85.0, 92.0), strict=True):
+        store.put(full(config, last))
+
+    found = gather(suite, store).counts
+
+    assert (found["reproduced"], found["reproduced by its interval alone"]) == (0, 1)
+
+
 def test_the_matrix_is_the_mean_over_seeds_and_coloured_from_0_to_100(
     suite: Suite, store: Store
 ) -> None:
