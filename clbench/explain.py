@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from clbench.config import CellConfig, Choice, canonical
 from clbench.errors import ClbenchError
-from clbench.gate import Check, seeds_of, words
+from clbench.gate import Check, mean_of, seeds_of, wanted
 from clbench.metrics import SUMMARIES, Aggregate
 from clbench.records import Provenance, Record
 from clbench.references import References
@@ -84,7 +84,7 @@ class Explanation:
         """The explanation as text, indented under the name of the row."""
         lines = [self.row]
         for check in self.checks:
-            lines.append(f"  {words(check.threshold)} ({check.origin}): {check.status}")
+            lines.append(f"  {wanted(check)} ({check.origin}): {check.status}")
             lines += [f"    {line}" for line in self._about(check)]
         return lines + [f"  {line}" for line in self._changes()]
 
@@ -192,7 +192,7 @@ def distance(check: Check, observed: Aggregate) -> str:
     """
     gap = observed.mean - check.threshold.bound
     side = "below" if gap < 0 else "above"
-    text = f"observed {observed.mean:.5g}, {abs(gap):.3g} {side} the bound"
+    text = f"observed {mean_of(check)}, {abs(gap):.3g} {side} the bound"
     if observed.n <= FEW or observed.high is None or observed.high == observed.mean:
         return text
     error = (observed.high - observed.mean) / quantile(0.975, observed.n - 1)

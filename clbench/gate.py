@@ -51,6 +51,9 @@ BROKEN = ("failed", "timed-out", "out-of-memory")
 FALLBACK_MARGIN = 0.01
 """Fraction of the reference mean that serves as margin where there is no ledger."""
 
+DIGITS = 5
+"""Significant ones of means and bounds, unless these differ in later ones."""
+
 
 Status = Literal["holds", "fails", "missing", "unmeasured"]
 
@@ -248,7 +251,7 @@ _HEADINGS = ("row", "threshold", "from", "observed", "seeds", "status")
 def to_rich(checks: Sequence[Check], width: int) -> RenderableType:
     """The checks as a table, or as a list where that does not go into `width` columns."""
     rows = [
-        (check.row, words(check.threshold), check.origin, mean_of(check), seeds_of(check))
+        (check.row, wanted(check), check.origin, mean_of(check), seeds_of(check))
         for check in checks
     ]
     texts = [_status(check) for check in checks]
@@ -326,7 +329,7 @@ def to_junit(
     root = ElementTree.Element("testsuites", {"name": "clbench", **counts})
     group = ElementTree.SubElement(root, "testsuite", {"name": suite, **counts})
     for check in checks:
-        name = f"{words(check.threshold)} ({check.origin})"
+        name = f"{wanted(check)} ({check.origin})"
         case = ElementTree.SubElement(
             group, "testcase", {"classname": f"{suite}.{check.row}", "name": name}
         )
@@ -358,7 +361,7 @@ def to_github(
     for check in checks:
         if check.status == "holds":
             continue
-        title = f"{check.row}: {words(check.threshold)} {check.status}"
+        title = f"{check.row}: {wanted(check)} {check.status}"
         message = f"observed {mean_of(check)}, {seeds_of(check)} seeds, from: {check.origin}"
         message += f"; {check.note}" if check.note else ""
         if check.row in explanations:
@@ -377,14 +380,27 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def words(threshold: Threshold) -> str:
+def words(threshold: Threshold, digits: int = DIGITS) -> str:
     """``final_accuracy >= 97``."""
-    return f"{threshold.name} {threshold.relation} {threshold.bound:.5g}"
+    return f"{threshold.name} {threshold.relation} {threshold.bound:.{digits}g}"
+
+
+def wanted(check: Check) -> str:
+    """What a row must reach, with as many digits as its mean."""
+    return words(check.threshold, _digits(check))
 
 
 def mean_of(check: Check) -> str:
     """The observed mean; a dash where there is none."""
-    return "–" if check.observed is None else f"{check.observed.mean:.5g}"
+    return "–" if check.observed is None else f"{check.observed.mean:.{_digits(check)}g}"
+
+
+def _digits(check: Check) -> int:
+    """As many as tell a mean from the bound that it does not reach."""
+    if check.observed is None or check.threshold.holds(check.observed.mean):
+        return DIGITS
+    pair = check.observed.mean, check.threshold.bound
+    return next(n for n in range(DIGITS, 18) if len({f"{value:.{n}g}" for value in pair}) > 1)
 
 
 def seeds_of(check: Check) -> str:

@@ -194,7 +194,9 @@ class ThresholdItem(pytest.Item):
             )
         if check.status == "fails":
             seeds = f"{gate.seeds_of(check)} seeds{f'; {check.note}' if check.note else ''}"
-            raise ThresholdError(f"observed {gate.mean_of(check)} ({seeds}), wanted {self.name}")
+            raise ThresholdError(
+                f"observed {gate.mean_of(check)} ({seeds}), wanted {gate.wanted(check)}"
+            )
 
     def _missing(self, check: Check) -> str:
         from clbench import gate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ _NOT_MEASURED: Mapping[str, frozenset[str]] = {
     ),
     "joint": frozenset({"during_accuracy", "backward_transfer", "forward_transfer", "forgetting"}),
 }
+
+ROUNDING = 1e-12
+"""What a mean may be off by: a fraction of it, and no less than this much of numbers below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,9 @@ class Threshold:
     bound: float
 
     def holds(self, value: float) -> bool:
-        """Whether a value reaches it."""
+        """Whether a value reaches it, or misses it by rounding alone."""
+        if math.isclose(value, self.bound, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            return True
         return value >= self.bound if self.relation == ">=" else value <= self.bound
 
 

@@ -59,6 +59,53 @@ def test_reduced_budgets_are_no_evidence_for_thresholds(suite: Suite, tmp_path: 
     assert {check.status for check in gate.judge(suite.rows, store)} == {"missing"}
 
 
+@pytest.mark.parametrize(
+    ("relation", "bound", "value", "holds"),
+    [
+        (">=", 97.1, (97.1 + 97.1 + 97.1) / 3, True),  # 97.09999999999998
+        ("<=", 97.1, 97.1 + 1.5e-14, True),
+        (">=", 0.0, -1.5e-14, True),  # a difference of such means
+        (">=", 97.1, 97.1 - 1e-9, False),
+        ("<=", 1e-5, 1e-5 + 1e-11, False),
+    ],
+)
+def test_rounding_alone_misses_no_threshold(
+    relation: str, bound: float, value: float, holds: bool
+) -> None:
+    threshold = Threshold("final_accuracy", "final_accuracy", relation, bound)
+
+    assert value != bound
+    assert threshold.holds(value) is holds
+
+
+@pytest.mark.parametrize(
+    ("bound", "last", "told"),
+    [
+        (97.0, 96.99965, ("final_accuracy >= 97", "96.9997")),
+        (97.12345, 97.1234, ("final_accuracy >= 97.1235", "97.1234")),
+        (97.0, 96.9, ("final_accuracy >= 97", "96.9")),
+    ],
+)
+def test_what_is_told_of_a_mean_that_fails_differs_from_the_bound(
+    suite: Suite, tmp_path: Path, bound: float, last: float, told: tuple[str, str]
+) -> None:
+    store = _store(tmp_path / "results", suite, last)
+    threshold = Threshold("final_accuracy", "final_accuracy", ">=", bound)
+    rows = [replace(suite.rows[0], thresholds=(threshold,))]
+
+    checks = gate.judge(rows, store)
+
+    wanted, observed = told
+    (case,) = ElementTree.fromstring(gate.to_junit("toy", checks)).iter("testcase")
+    assert (case.get("name"), case[0].get("message")) == (
+        f"{wanted} (suite)",
+        f"observed {observed}, 1 of 3 seeds",
+    )
+    lines = explain.explain(suite, checks, store, None)[0].lines()
+    assert lines[1] == f"  {wanted} (suite): fails"
+    assert lines[2].startswith(f"    observed {observed}, ")
+
+
 @pytest.mark.parametrize("status", ["failed", "timed-out", "out-of-memory"])
 def test_a_seed_that_breaks_fails_its_row_however_good_the_others_are(
     suite: Suite, tmp_path: Path, status: str
