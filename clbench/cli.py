@@ -217,11 +217,12 @@ def table(
     loaded = _load(suite, registry)
     plan = _plan(loaded, only, seeds, budget, results)
     found = session.table(plan)
+    whole = session.table(_plan(loaded, None, seeds, budget, results)) if mark_best else found
     tell_changed([cell.config for cell in plan.cells], plan.store, registry)
     names = [name.strip() for name in columns.split(",")] if columns is not None else None
     view = columns_.View(
         columns_.choose(found, names) if names is not None else None,
-        columns_.best(found) if mark_best else None,
+        columns_.best(whole) if mark_best else None,
     )
     if sort is not None:
         found = columns_.arranged(found, sort)

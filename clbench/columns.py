@@ -103,25 +103,32 @@ def best(table: ResultsTable) -> frozenset[tuple[str, str]]:
 
     Two-sided, 5 %, corrected by Holm's rule over the other methods: paired by seed where both
     methods have the same seeds, Welch's otherwise. A method with a single seed allows no test, and
-    then nothing of its task is marked.
+    one without a result no comparison: then nothing of its task is marked. Methods that cannot
+    have a metric, by their regime, are not compared in it.
+
+    Args:
+        table: With all rows of the suite.
 
     Returns:
         Pairs of a line's key and the name of a metric.
     """
     lines: dict[str, list[Line]] = {}
     for line in table.lines:
-        lines.setdefault(line.task, []).append(line)
+        if not line.status.startswith("excluded"):
+            lines.setdefault(line.task, []).append(line)
     return frozenset(
         (winner.key, metric)
         for group in lines.values()
+        if all(line.num_seeds for line in group)
         for metric in SUMMARIES
         if (winner := _winner(group, metric)) is not None
     )
 
 
 BEST = (
-    "Bold: better than every other method of the task (paired t-test by seed, Welch's where seeds "
-    f"differ; {100 * LEVEL:g} %, corrected by Holm's rule)."
+    "Bold: better than every other method of the task that has the metric (paired t-test by seed, "
+    f"Welch's where seeds differ; {100 * LEVEL:g} %, corrected by Holm's rule); nothing where a "
+    "method of the task has no result."
 )
 """What marks mean, for the notes under a table."""
 

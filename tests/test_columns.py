@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import records
@@ -57,6 +58,15 @@ def table(suite: Suite, tmp_path: Path) -> tables.ResultsTable:
     return _table(suite, tmp_path, finals)
 
 
+def _measured(table: tables.ResultsTable) -> tables.ResultsTable:
+    """As if the suite had no other rows than those with a result."""
+    sections = tuple(
+        replace(section, lines=tuple(line for line in section.lines if line.num_seeds))
+        for section in table.sections
+    )
+    return replace(table, sections=sections)
+
+
 def _order(table: tables.ResultsTable) -> list[str]:
     return [line.method for section in table.sections for line in section.lines]
 
@@ -95,7 +105,7 @@ def test_the_best_of_a_task_is_marked_where_it_beats_every_other_by_a_test(
 ) -> None:
     # final: high - middle is 5, 5.5, 5, high - low 10, 10.5, 10: p = 0.0010 and 0.0003;
     # during is 99 everywhere; backward transfer and forgetting go with final
-    assert columns.best(table) == {
+    assert columns.best(_measured(table)) == {
         ("a/high", "final_accuracy"),
         ("a/high", "backward_transfer"),
         ("a/high", "forgetting"),
@@ -122,7 +132,7 @@ def test_the_best_of_a_task_is_marked_where_it_beats_every_other_by_a_test(
 def test_marks_follow_the_stated_tests(
     finals: dict[str, tuple[float, ...]], expected: set[str], suite: Suite, tmp_path: Path
 ) -> None:
-    found = columns.best(_table(suite, tmp_path, finals))
+    found = columns.best(_measured(_table(suite, tmp_path, finals)))
 
     assert {key for key, name in found if name == "final_accuracy"} == expected
 
@@ -132,17 +142,58 @@ def test_several_others_are_corrected_for(suite: Suite, tmp_path: Path) -> None:
     # counts, with two Holm's rule makes it 0.0755
     best, other = (81.0, 82.0, 82.0), (80.0, 80.0, 80.0)
 
-    one = columns.best(_table(suite, tmp_path / "one", {"low": other, "high": best}))
-    two = columns.best(
-        _table(suite, tmp_path / "two", {"low": other, "middle": other, "high": best})
+    one, two = (
+        columns.best(_measured(_table(suite, tmp_path / name, finals)))
+        for name, finals in (
+            ("one", {"low": other, "high": best}),
+            ("two", {"low": other, "middle": other, "high": best}),
+        )
     )
 
     assert ("a/high", "final_accuracy") in one
     assert ("a/high", "final_accuracy") not in two
 
 
-def test_where_lower_scores_are_better_the_lowest_is_best(table: tables.ResultsTable) -> None:
+@pytest.mark.parametrize(
+    ("changes", "marked"),
+    [
+        ({}, False),  # it has no record
+        ({"status": "failed: ValueError"}, False),
+        ({"status": "excluded: undefined there"}, True),
+        ({"num_seeds": 3}, True),  # it has results, and its regime does not give the metric
+    ],
+)
+def test_nothing_of_a_task_is_marked_where_a_method_has_no_result(
+    changes: dict[str, Any], marked: bool, table: tables.ResultsTable
+) -> None:
     (section,) = table.sections
+    lines = tuple(
+        replace(line, **changes) if line.method == "none" else line for line in section.lines
+    )
+
+    found = columns.best(replace(table, sections=(replace(section, lines=lines),)))
+
+    assert (("a/high", "final_accuracy") in found) is marked
+
+
+def test_rows_that_are_not_shown_are_compared_with_all_the_same(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "discover", toys.registry)
+    monkeypatch.chdir(tmp_path)
+    finals = {"low": (80.0, 81.0, 82.0), "high": (90.0, 91.5, 92.0), "middle": (95.0, 96.0, 97.0)}
+    base = ["table", "toy.yaml", "--format", "json", "--mark-best", "--only", "low"]
+    _table(suite, tmp_path, finals | {"none": (70.0, 71.0, 72.5)})
+
+    shown = CliRunner().invoke(app, [*base, "--only", "high"])
+    best = CliRunner().invoke(app, [*base, "--only", "middle"])
+
+    assert [row["best"] for row in json.loads(shown.stdout)] == [[], []]
+    assert "final_accuracy" in json.loads(best.stdout)[1]["best"]
+
+
+def test_where_lower_scores_are_better_the_lowest_is_best(table: tables.ResultsTable) -> None:
+    (section,) = _measured(table).sections
     errors = tuple(replace(line, better="lower") for line in section.lines)
 
     found = columns.best(replace(table, sections=(replace(section, lines=errors),)))
@@ -157,7 +208,7 @@ def test_every_format_shows_the_columns_asked_for_and_the_marks(
     table: tables.ResultsTable,
 ) -> None:
     names = ["final_accuracy", "seeds", "parameters", "task"]
-    view = View(columns.choose(table, names), columns.best(table))
+    view = View(columns.choose(table, names), columns.best(_measured(table)))
 
     markdown, latex = render.to_markdown(table, view), render.to_latex(table, view)
     values = json.loads(render.to_json(table, view))
