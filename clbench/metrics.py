@@ -78,9 +78,11 @@ def forward_transfer(R: Matrix, initial: Sequence[float | None], better: Better)
 
 
 def forgetting(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
-    """``1/(K-1) sum_{j<K-1} (max_{j<=i<K-1} R[i][j] - R[K-1][j])`` (Chaudhry et al. 2018).
+    """``1/(K-1) sum_{j<K-1} (max_{j<=i<K-1} R[i][j] - R[K-1][j])``, after Chaudhry et al. 2018.
 
-    Where lower scores are better, the best is the minimum and the difference is turned.
+    They take the maximum over all i < K-1; here not over i < j, as the score on a task before it is
+    learnt is no knowledge that could be forgotten. Where lower scores are better, the best is the
+    minimum and the difference is turned.
     """
     best = max if better == "higher" else min
     drops: list[float | None] = []
