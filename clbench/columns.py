@@ -275,7 +275,10 @@ def _published(line: Line, table: ResultsTable) -> str:
 def _number(number: Number | None, decimals: int) -> str:
     if number is None:
         return ""
-    return f"{'~' if number.claim == 'around' else ''}{number.value:.{decimals}f}"
+    text = f"{number.value:.{decimals}f}"
+    if float(text) != number.value:  # it has more digits than our scores are shown with
+        text = f"{number.value:g}"
+    return f"{'~' if number.claim == 'around' else ''}{text}"
 
 
 def _verdict(line: Line) -> str:

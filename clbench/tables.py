@@ -72,7 +72,7 @@ class ResultsTable:
     Attributes:
         suite: Its name.
         title: Its title, or its name.
-        unit: Of the scores; empty where it is not the same in all rows.
+        unit: Of the scores; empty where it is not the same in all rows, or no record tells it.
         margin: Of the verdicts; None without a ledger.
         source: Of the published values; empty without a ledger.
         budget: Fraction of the full budget that the records were made with.
@@ -130,7 +130,7 @@ def collect(
     for row, records in found:
         line = _line(row, records, ledger, budget, stale, measured[0] if measured else None)
         sections.setdefault(row.task_label, []).append(line)
-    unit = "%" if not units else units.pop() if len(units) == 1 else ""
+    unit = units.pop() if len(units) == 1 else ""
     return ResultsTable(
         suite=suite.name,
         title=suite.title or suite.name,

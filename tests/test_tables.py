@@ -286,6 +286,21 @@ def test_a_table_is_put_between_markers_and_checked_there(
     assert render.is_current(path, table)
 
 
+def test_without_records_published_values_keep_their_digits_and_no_unit_is_told(
+    suite: Suite, tmp_path: Path
+) -> None:
+    entry = Entry(label="x", during=Number(value=0.00422), final=Number(value=99.9), where="")
+    ledger = published.Ledger(source="A paper", margin=0.002, rows={"a/plain": entry})
+
+    table = tables.collect(suite, Store(tmp_path / "none"), ledger)
+
+    text = render.to_markdown(table)
+    assert " 0.00422 |" in text
+    assert " 99.90 |" in text
+    assert "0.00422 / 99.90" in _rich(table, 160)
+    assert "mean score right after" in text
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
