@@ -158,11 +158,16 @@ def notes(
     if table.margin is not None:
         found.append(
             f"Published: {table.source}. reproduced: the published value is inside our interval or "
-            f"within {table.margin:g} of our mean; better or below: it is not, and ours is on that "
-            "side; of two published values the worse verdict counts."
+            f"within {table.margin:g} of our mean{_own_margins(table)}; better or below: it is "
+            "not, and ours is on that side; of two published values the worse verdict counts."
             + (INTERVAL if any(line.is_by_interval for line in table.lines) else "")
         )
     return found if view.best is None else [*found, BEST]
+
+
+def _own_margins(table: ResultsTable) -> str:
+    found = ", ".join(f"{key} {margin:g}" for key, margin in table.own_margins.items())
+    return f" (rows with a margin of their own: {found})" if found else ""
 
 
 def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:

@@ -74,6 +74,7 @@ class ResultsTable:
         title: Its title, or its name.
         unit: Of the scores; empty where it is not the same in all rows, or no record tells it.
         margin: Of the verdicts; None without a ledger.
+        own_margins: Key of a row -> its margin, of those that have another.
         source: Of the published values; empty without a ledger.
         budget: Fraction of the full budget that the records were made with.
         is_stream: Whether its rows are task-free streams, which have other metrics.
@@ -84,6 +85,7 @@ class ResultsTable:
     title: str
     unit: str
     margin: float | None
+    own_margins: Mapping[str, float]
     source: str
     budget: float
     is_stream: bool
@@ -136,6 +138,7 @@ def collect(
         title=suite.title or suite.name,
         unit=unit,
         margin=ledger.margin if ledger else None,
+        own_margins=_own_margins(ledger, [row.key for row, _ in found]) if ledger else {},
         source=ledger.source if ledger else "",
         budget=budget,
         is_stream=any(
@@ -143,6 +146,11 @@ def collect(
         ),
         sections=tuple(Section(heading, tuple(lines)) for heading, lines in sections.items()),
     )
+
+
+def _own_margins(ledger: Ledger, keys: Sequence[str]) -> dict[str, float]:
+    entries = [(key, ledger.rows[key]) for key in keys if key in ledger.rows]
+    return {key: entry.margin for key, entry in entries if entry.margin is not None}
 
 
 def _answered_questions(store: Store) -> dict[str, str]:

@@ -301,6 +301,19 @@ def test_without_records_published_values_keep_their_digits_and_no_unit_is_told(
     assert "mean score right after" in text
 
 
+def test_margins_of_single_rows_are_told(suite: Suite, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.yaml"
+    path.write_text(LEDGER.replace("    where: Table 1\n", "    where: Table 1\n    margin: 2.5\n"))
+
+    text = render.to_markdown(tables.collect(suite, store, published.load(path)))
+    of_b = render.to_markdown(
+        tables.collect(suite, store, published.load(path), rows=suite.rows[2:])
+    )
+
+    assert "within 1 of our mean (rows with a margin of their own: a/plain 2.5); better" in text
+    assert "within 1 of our mean; better" in of_b
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
