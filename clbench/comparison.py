@@ -86,16 +86,22 @@ def of_methods(suite: Suite, store: Store, first: str, second: str) -> list[Pair
         second: The same.
 
     Raises:
-        ClbenchError: There is no such method or row, or the two have no task in common.
+        ClbenchError: There is no such method or row, the two have no task in common, or neither has
+            a good full-budget record of one.
         RecordError: A record is damaged.
     """
     ours, others = _rows(suite, first), _rows(suite, second)
     tasks = [task for task in ours if task in others]
     if not tasks:
         raise ClbenchError(f"'{first}' and '{second}' have no task of '{suite.name}' in common")
-    return [
+    pairings = [
         Pairing(task, _of_row(ours[task], store), _of_row(others[task], store)) for task in tasks
     ]
+    if not any(pairing.first or pairing.second for pairing in pairings):
+        raise ClbenchError(
+            f"{store.root} has no full-budget record of '{first}' or '{second}' of '{suite.name}'"
+        )
+    return pairings
 
 
 def _rows(suite: Suite, name: str) -> dict[str, Row]:
@@ -312,7 +318,9 @@ def to_rich(findings: Sequence[Finding], first: str, second: str, width: int) ->
         ps = ", ".join(f"{f.row} {f.metric} {_probability(f.p_wilcoxon)}" for f in with_ranks)
         notes.append(f"Wilcoxon's signed-rank test, corrected likewise: {ps}.")
     if all(finding.difference is None for finding in findings):
-        notes.append("No test is possible with a single pair: run more seeds.")
+        is_paired = any(finding.n for finding in findings)
+        without = "a single pair" if is_paired else "no seed of both sides"
+        notes.append(f"No test is possible with {without}: run more seeds.")
     return Group(grid, Text(""), *(Text(note, style="dim") for note in notes))
 
 

@@ -165,6 +165,7 @@ def test_methods_are_compared_on_the_tasks_that_both_have(suite: Suite, tmp_path
         store.put(records.good(rows["a/plain"].cells[seed]))
     store.put(records.good(rows["a/other"].cells[1]))
     store.put(records.bad(rows["a/other"].cells[0]))
+    store.put(records.good(rows["b/plain"].cells[0]))
 
     (one,) = comparison.of_methods(suite, store, "plain", "other")
     rowwise = comparison.of_methods(suite, store, "b/plain", "alone")
@@ -278,6 +279,32 @@ def test_a_person_reads_what_was_tested_and_what_could_not_be() -> None:
     ]  # fmt: skip
     assert lines[3].startswith("A: ours. B: theirs. Means over pairs of equal seeds; paired t-test")
     assert lines[-1] == "No test is possible with a single pair: run more seeds."
+
+
+def test_a_comparison_without_any_record_is_an_error(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "none")
+    store.put(records.bad(suite.rows[0].cells[0]))
+
+    with pytest.raises(ClbenchError) as caught:
+        comparison.of_methods(suite, store, "plain", "other")
+
+    assert str(caught.value) == (
+        f"{store.root} has no full-budget record of 'plain' or 'other' of 'toy'"
+    )
+
+
+def test_seeds_of_one_side_alone_are_told_to_make_no_pair(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    records.put(store, suite.rows[0].cells, 90.0)
+    console = Console(width=150, record=True, file=io.StringIO())
+
+    pairings = comparison.of_methods(suite, store, "plain", "other")
+    findings = comparison.compare(pairings, ["final_accuracy"], None)
+    console.print(comparison.to_rich(findings, "plain", "other", 150))
+
+    assert [finding.verdict for finding in findings] == ["no pairs"]
+    told = console.export_text().splitlines()[-1]
+    assert told == "No test is possible with no seed of both sides: run more seeds."
 
 
 def test_where_the_table_does_not_fit_no_name_is_broken() -> None:
