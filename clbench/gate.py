@@ -36,6 +36,7 @@ from clbench.published import Ledger
 from clbench.records import Record
 from clbench.references import References
 from clbench.registry import Registry
+from clbench.significance import variance
 from clbench.staleness import changed
 from clbench.store import Store
 from clbench.student import quantile
@@ -185,8 +186,8 @@ def from_reference(
     mean = sum(reference) / m
     allowance = margin
     if m > 1:
-        spread = math.sqrt(sum((value - mean) ** 2 for value in reference) / (m - 1))
-        allowance += quantile(0.95, m - 1) * spread * math.sqrt(1 / n + 1 / m)
+        error = math.sqrt(variance(reference) * (1 / n + 1 / m))
+        allowance += quantile(0.95, m - 1) * error
     if better == "higher":
         return Threshold(metric, name, ">=", mean - allowance)
     return Threshold(metric, name, "<=", mean + allowance)

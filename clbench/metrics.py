@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from clbench.significance import variance
 from clbench.student import quantile
 
 Matrix: TypeAlias = Sequence[Sequence[float | None]]
@@ -280,6 +281,5 @@ def aggregate(values: Sequence[float]) -> Aggregate | None:
     mean = sum(values) / n
     if n == 1:
         return Aggregate(mean, None, None, 1)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = quantile(0.975, n - 1) * spread / math.sqrt(n)
+    half = quantile(0.975, n - 1) * math.sqrt(variance(values) / n)
     return Aggregate(mean, mean - half, mean + half, n)

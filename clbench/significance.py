@@ -16,6 +16,9 @@ from clbench.student import above, quantile
 LEVEL = 0.05
 """Probability of an error of the first kind that verdicts allow."""
 
+ROUNDING = 1e-12
+"""What rounding may do to a mean: this fraction of it, and no less than this to one below 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -67,7 +70,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Difference | None
     n = len(differences)
     if n < 2:
         return None
-    return Difference(_mean(differences), math.sqrt(_variance(differences) / n), n - 1)
+    return Difference(_mean(differences), math.sqrt(variance(differences) / n), n - 1)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
@@ -78,7 +81,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
     """
     if min(len(first), len(second)) < 2:
         return None
-    parts = [(_variance(values) / len(values), len(values) - 1) for values in (first, second)]
+    parts = [(variance(values) / len(values), len(values) - 1) for values in (first, second)]
     total = sum(part for part, _ in parts)
     below = sum(part**2 / freedom for part, freedom in parts)
     freedom = total**2 / below if below else float(sum(freedom for _, freedom in parts))
@@ -101,9 +104,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _variance(values: Sequence[float]) -> float:
+def variance(values: Sequence[float]) -> float:
     """With n - 1 in the denominator; rounding of equal values is not taken for scatter."""
     mean = _mean(values)
-    if max(values) - min(values) <= 1e-12 * max(1.0, abs(mean)):
+    if max(values) - min(values) <= ROUNDING * max(1.0, abs(mean)):
         return 0.0
     return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

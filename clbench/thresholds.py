@@ -11,6 +11,7 @@ from clbench.checks import Checker
 from clbench.errors import suggestion
 from clbench.metrics import OF_STREAMS, SUMMARIES, names
 from clbench.scenario import Scenario
+from clbench.significance import ROUNDING
 from clbench.yaml12 import Node, describe
 
 _THRESHOLD = re.compile(r"(>=|<=)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?)\s*%?")
@@ -20,9 +21,6 @@ _NOT_MEASURED: Mapping[str, frozenset[str]] = {
     ),
     "joint": frozenset({"during_accuracy", "backward_transfer", "forward_transfer", "forgetting"}),
 }
-
-ROUNDING = 1e-12
-"""What a mean may be off by: a fraction of it, and no less than this much of numbers below 1."""
 
 
 @dataclass(frozen=True, slots=True)

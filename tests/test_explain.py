@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from clbench import explain, gate
 from clbench.cli import app
 from clbench.config import CellConfig, Choice
 from clbench.errors import RecordError
+from clbench.metrics import aggregate
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.store import Store
@@ -98,6 +100,16 @@ def test_two_seeds_are_told_to_be_few_and_nothing_is_concluded(
         "    observed 80, 9.5 below the bound",
         f"    2 of 3 seeds, 95 % interval {interval}: two seeds are too few for it to mean much",
     ]
+
+
+def test_rounding_of_equal_scores_is_no_scatter_to_count_in(suite: Suite) -> None:
+    (check,) = gate.judge(suite.rows[:1], Store(suite.path.parent / "none"))
+    observed = aggregate([80.1] * 6)
+    assert observed is not None
+
+    told = explain.distance(replace(check, observed=observed), observed)
+
+    assert told == "observed 80.1, 9.4 below the bound"
 
 
 def test_without_a_folder_records_of_other_versions_in_the_store_are_the_reference(
@@ -208,7 +220,9 @@ def test_two_checkouts_with_changes_may_differ_at_the_same_commit(suite: Suite) 
     assert found == [explain.Change("commit", changed, changed)]
 
 
-def test_what_was_left_out_is_told_where_there_is_nothing_to_judge(suite: Suite, tmp_path: Path) -> None:
+def test_what_was_left_out_is_told_where_there_is_nothing_to_judge(
+    suite: Suite, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "results")
     store.put(records.bad(suite.rows[0].cells[1], "skipped"))
 

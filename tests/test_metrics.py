@@ -174,6 +174,14 @@ def test_seeds_are_aggregated_with_a_t_interval() -> None:
     assert found.high == pytest.approx(2 + 2.484138, abs=1e-5)
 
 
+def test_equal_scores_have_an_interval_of_no_width() -> None:
+    found = metrics.aggregate([97.1] * 6)
+
+    assert found is not None
+    assert found.mean != 97.1  # by rounding: 97.10000000000001
+    assert found.low == found.mean == found.high
+
+
 def test_a_single_seed_has_no_interval_and_no_seed_no_mean() -> None:
     assert metrics.aggregate([5.0]) == metrics.Aggregate(5.0, None, None, 1)
     assert metrics.aggregate([]) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from clbench.significance import Difference, holm, paired, welch
+from clbench.significance import Difference, holm, paired, variance, welch
 
 
 def test_a_paired_difference_is_that_of_the_formula() -> None:
@@ -90,3 +90,11 @@ def test_differences_without_scatter_are_taken_at_the_limit() -> None:
 )
 def test_holm_multiplies_by_the_tests_that_are_left(ps: list[float], expected: list[float]) -> None:
     assert holm(ps) == pytest.approx(expected)
+
+
+def test_rounding_of_equal_values_is_no_scatter() -> None:
+    mixed = [0.1 + 0.2, 0.3, 0.3]
+
+    assert len(set(mixed)) == 2
+    assert variance(mixed) == 0.0
+    assert variance([0.0, 1e-5]) == pytest.approx(5e-11)
