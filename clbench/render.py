@@ -180,21 +180,23 @@ def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:
             continue
 
         def cell(line: Line, column: Column) -> str:
-            text = column.text(line).replace("|", "\\|")
+            text = _cell(column.text(line))
             return f"**{text}**" if view.is_best(line, column) else text
 
         grid = tabulate(
-            [
-                [line.label.replace("|", "\\|"), *(cell(line, column) for column in shown)]
-                for line in lines
-            ],
-            headers=[section.heading, *(column.heading for column in shown)],
+            [[_cell(line.label), *(cell(line, column) for column in shown)] for line in lines],
+            headers=[_cell(section.heading), *(column.heading for column in shown)],
             tablefmt="pipe",
             disable_numparse=True,
             colalign=_alignment(shown),
         )
         texts.append(grid)
     return "\n\n".join([*texts, *notes(table, shown, view)]) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text in a table of Markdown."""
+    return text.replace("|", "\\|")
 
 
 def _alignment(shown: Sequence[Column]) -> list[str]:

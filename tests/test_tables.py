@@ -286,6 +286,19 @@ def test_a_table_is_put_between_markers_and_checked_there(
     assert render.is_current(path, table)
 
 
+def test_a_bar_in_a_name_ends_no_cell(suite: Suite, store: Store) -> None:
+    table = tables.collect(suite, store, None)
+    first = table.sections[0]
+    line = replace(first.lines[0], label="Plain | simple")
+    named = replace(table, sections=(replace(first, heading="Task | A", lines=(line,)),))
+
+    head, rule, row, *_ = render.to_markdown(named).splitlines()
+
+    assert head.startswith("| Task \\| A ")
+    assert row.startswith("| Plain \\| simple ")
+    assert {text.replace("\\|", "").count("|") for text in (head, rule, row)} == {8}
+
+
 def test_without_records_published_values_keep_their_digits_and_no_unit_is_told(
     suite: Suite, tmp_path: Path
 ) -> None:
