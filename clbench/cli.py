@@ -213,6 +213,10 @@ def table(
     from clbench import columns as columns_
     from clbench import render, session
 
+    if update and check:
+        raise ClbenchError("--update and --check exclude each other")
+    if (update or check) and format not in ("rich", "markdown"):
+        raise ClbenchError(f"--update and --check are of Markdown tables, not of {format}")
     registry = _registry()
     loaded = _load(suite, registry)
     plan = _plan(loaded, only, seeds, budget, results)

@@ -397,11 +397,14 @@ def is_current(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
     """
     text = _text(path)
     begin, end = between_markers(text, table.suite, path)
-    return text[begin:end].strip() == to_markdown(table, view).strip()
+    there = text[begin:end].replace("\r\n", "\n")
+    return there.strip() == to_markdown(table, view).strip()
 
 
 def update(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
     """Put this table between the markers of a file; whether that changed anything.
+
+    Its lines end as that of the first marker does.
 
     Raises:
         ClbenchError: The file cannot be read or written, or its markers are not in order.
@@ -410,16 +413,18 @@ def update(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
         return False
     text = _text(path)
     begin, end = between_markers(text, table.suite, path)
-    written = f"{text[:begin]}\n\n{to_markdown(table, view)}\n{text[end:]}"
+    line_end = "\r\n" if text.startswith("\r\n", begin) else "\n"
+    block = f"\n\n{to_markdown(table, view)}\n".replace("\n", line_end)
     try:
-        path.write_text(written, encoding="utf-8")
+        path.write_text(text[:begin] + block + text[end:], encoding="utf-8", newline="")
     except OSError as error:
         raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
     return True
 
 
 def _text(path: Path) -> str:
+    """What stands in a file, its ends of lines as they are."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ClbenchError(f"{path}: cannot be read ({error})") from error

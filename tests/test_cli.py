@@ -182,6 +182,15 @@ def test_bad_input_is_told_without_a_traceback_and_exits_with_2(tiny: Path) -> N
         ("run", tiny, "--device", "gpu"): "unknown device 'gpu'",
         ("run", tiny, "--seeds", "5"): "seed 5 is not one of suite 'tiny': 0, 1",
         ("table", tiny, "--format", "html"): "unknown format 'html'",
+        ("table", tiny, "--update", "a", "--check", "a"): "--update and --check exclude each other",
+        (
+            "table",
+            tiny,
+            "--format",
+            "csv",
+            "--update",
+            "a",
+        ): "--update and --check are of Markdown tables, not of csv",
         ("show", "nobody"): "unknown name 'nobody'",
         ("list", "taks"): "unknown listing 'taks'; did you mean 'tasks'?",
     }

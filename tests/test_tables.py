@@ -286,6 +286,22 @@ def test_a_table_is_put_between_markers_and_checked_there(
     assert render.is_current(path, table)
 
 
+def test_a_file_keeps_its_ends_of_lines(suite: Suite, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(
+        b"before\r\n<!-- clbench:begin toy -->\r\n<!-- clbench:end toy -->\r\nafter\r\n"
+    )
+    table = tables.collect(suite, store, None)
+
+    assert render.update(path, table)
+    assert render.is_current(path, table)
+    assert not render.update(path, table)
+
+    written = path.read_bytes()
+    assert written.count(b"\n") == written.count(b"\r\n") > 10
+    assert b"\r\r" not in written
+
+
 def test_a_bar_in_a_name_ends_no_cell(suite: Suite, store: Store) -> None:
     table = tables.collect(suite, store, None)
     first = table.sections[0]
