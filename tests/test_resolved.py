@@ -37,7 +37,7 @@ question: Which?
 source: Nobody 2020
 published: nobody2020
 scenario: domain-il
-seeds: [3, 0-1, 9007199254740993]
+seeds: [3, 0-1, 4294967295]
 data_seed: seed
 budgets: {demo: 0.125, third: 0.3333333333333333}
 defaults:
