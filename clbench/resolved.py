@@ -28,6 +28,7 @@ import pydantic
 from clbench import sources, suite
 from clbench.cache import cache_folder
 from clbench.config import digest
+from clbench.errors import ClbenchError
 from clbench.hookspecs import GROUP
 from clbench.params import Params
 from clbench.registry import KINDS, Registry
@@ -38,7 +39,7 @@ MOST = 100
 """Suites that are kept; the oldest make room."""
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_UNUSABLE = (OSError, ValueError, RuntimeError)  # the last where there is no home folder
+_UNUSABLE = (OSError, ValueError, ClbenchError)  # the last where there is no home directory
 
 
 class _Kept(Params):

@@ -78,6 +78,41 @@ def test_a_short_stream_has_no_windows_and_without_plasticity_there_is_none() ->
     assert metrics.SUMMARIES["loss_of_plasticity"](_stream(())) is None
 
 
+@pytest.mark.parametrize(
+    ("plasticity", "expected"),
+    [
+        (PLASTICITY[:6], None),  # the windows of tasks 3, 4 and of 4, 5 would overlap
+        (PLASTICITY[:7], -0.15),  # (0.2 + 0.4) / 2 - (0.6 + 0.3) / 2: the middle is task 3
+    ],
+)
+def test_the_middle_of_an_odd_stream_is_the_task_in_the_middle(
+    plasticity: Sequence[float], expected: float | None
+) -> None:
+    assert metrics.loss_of_plasticity(plasticity) == pytest.approx(expected)
+
+
+def test_where_lower_is_better_forgetting_in_a_stream_is_turned() -> None:
+    assert metrics.online_forgetting((1.0, 2.0, 3.0, 6.0), "lower") == 3.0  # 4.5 - 1.5
+
+
+def test_only_scores_improve_in_the_direction_of_their_metric() -> None:
+    directions = {name: metrics.better(name, "lower") for name in metrics.SUMMARIES}
+
+    assert directions == {
+        "during_accuracy": "lower",
+        "final_accuracy": "lower",
+        "backward_transfer": "higher",
+        "forward_transfer": "higher",
+        "forgetting": "lower",
+        "online_accuracy": "lower",
+        "online_accuracy_off_by_one": "lower",
+        "last_task_accuracy": "lower",
+        "online_forgetting": "lower",
+        "plasticity": "higher",
+        "loss_of_plasticity": "lower",
+    }
+
+
 def test_scores_of_another_metric_are_named_after_it() -> None:
     assert metrics.names("accuracy")["final_accuracy"] == "final_accuracy"
     assert metrics.names("mse")["final_mse"] == "final_accuracy"

@@ -16,9 +16,11 @@ from clbench.suite import load
     ("mean", "half", "value", "better", "expected"),
     [
         (90.0, None, 90.9, "higher", "reproduced"),  # within the margin of 1
+        (90.0, None, 91.0, "higher", "reproduced"),  # just within it
         (90.0, None, 91.1, "higher", "below"),
         (90.0, None, 88.9, "higher", "better"),
         (90.0, 2.0, 91.9, "higher", "reproduced"),  # inside the interval
+        (90.0, 2.0, 92.0, "higher", "reproduced"),  # at its end
         (90.0, 0.1, 91.1, "higher", "below"),
         (5.0, None, 3.0, "lower", "below"),
         (5.0, None, 7.0, "lower", "better"),
@@ -44,6 +46,37 @@ def test_of_two_numbers_the_worse_verdict_counts() -> None:
     nothing = {"during": None, "final": None}
     assert published.verdict(nothing, entry, 1.0, "higher", budget=1.0) == "missing"
     assert published.verdict(ours, None, 1.0, "higher", budget=1.0) is None
+
+
+def test_a_margin_of_the_row_comes_before_that_of_the_ledger() -> None:
+    ours = {"during": None, "final": Aggregate(90, 89.0, 91.0, 3)}
+    near, inside = (
+        Entry(label="x", final=Number(value=value), margin=0.5, where="y") for value in (91.5, 90.8)
+    )
+
+    assert published.verdict(ours, near, 2.0, "higher", budget=1.0) == "below"
+    assert published.verdict(ours, inside, 2.0, "higher", budget=1.0) == "reproduced"
+    assert published.is_by_interval(ours, inside, 2.0)
+    assert not published.is_by_interval(ours, inside.model_copy(update={"margin": None}), 2.0)
+
+
+def test_of_a_reduced_budget_one_number_measured_is_enough_to_be_not_comparable() -> None:
+    entry = Entry(label="x", during=Number(value=50), final=Number(value=95), where="y")
+    ours = {"during": None, "final": Aggregate(90, None, None, 1)}
+
+    assert published.verdict(ours, entry, 1.0, "higher", budget=0.5) == "not comparable"
+    assert published.verdict(ours, entry, 1.0, "higher", budget=1.0) == "missing"
+
+
+def test_the_ledger_among_the_results_comes_before_that_beside_the_suite(tmp_path: Path) -> None:
+    text = "source: here\nmargin: {}\nrows: {{}}\n"
+    for folder, margin in ((tmp_path / "mine", 1), (tmp_path / "results", 2)):
+        (folder / "published").mkdir(parents=True)
+        (folder / "published" / "toy.yaml").write_text(text.format(margin))
+    suite = tmp_path / "suites" / "toy.yaml"
+    found = [published.find(tmp_path / name, suite, "toy") for name in ("mine", "elsewhere")]
+
+    assert [ledger.margin for ledger in found if ledger] == [1, 2]
 
 
 def test_the_ledger_of_the_copy_tasks_has_all_18_rows_and_five_as_first_printed() -> None:

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from suite_files import GOOD, mistakes
 
 from clbench.errors import SuiteError
+from clbench.metrics import OF_STREAMS, SUMMARIES
 from clbench.suite import load
+
+OF_TASKS = SUMMARIES.keys() - OF_STREAMS
 
 
 @pytest.mark.parametrize(
@@ -226,6 +229,25 @@ def test_a_learner_that_the_scenario_cannot_serve_is_named(tmp_path: Path) -> No
     assert mistakes(tmp_path, text) == [
         "line 10, methods.plain.learner: learner 'generated' cannot serve the scenario "
         "'task-free', only 'class-il', 'domain-il' or 'task-il'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("regime", "measured"),
+    [
+        ("independent", {"during_accuracy"}),  # the diagonal of R
+        ("joint", {"final_accuracy"}),  # its last row
+    ],
+)
+def test_a_threshold_is_on_what_the_regime_measures(
+    regime: str, measured: set[str], tmp_path: Path
+) -> None:
+    expect = ", ".join(f"{name}: '>= 3'" for name in sorted(OF_TASKS))
+    row = f"learner: plain, regime: {regime}, expect: {{{expect}}}"
+
+    assert mistakes(tmp_path, GOOD.replace("learner: plain", row)) == [
+        f"line 10, methods.plain.expect.{name}: the regime '{regime}' gives no {name}"
+        for name in sorted(OF_TASKS - measured)
     ]
 
 
