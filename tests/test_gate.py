@@ -158,8 +158,13 @@ def test_a_metric_that_the_records_do_not_have_is_unmeasured(suite: Suite, tmp_p
 
     assert [check.status for check in checks] == ["unmeasured"]
     assert gate.advice(Path("toy.yaml"), rows, checks, store) == ""
-    (case,) = ElementTree.fromstring(gate.to_junit("toy", checks)).iter("testcase")
+    root = ElementTree.fromstring(gate.to_junit("toy", checks))
+    assert [(one.get("failures"), one.get("errors")) for one in (root, root[0])] == [("0", "1")] * 2
+    (case,) = root.iter("testcase")
     assert [(part.tag, part.get("type")) for part in case] == [("error", "unmeasured")]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(gate.to_rich(checks, 80))
+    assert console.export_text().splitlines()[-1] == "1 unmeasured"
     told = explain.explain(suite, checks, store, None)[0].lines()
     assert told[2] == "    its records do not measure it"
 
@@ -205,6 +210,17 @@ def test_junit_of_a_green_gate_tells_of_records_of_other_code(suite: Suite, tmp_
     ]
 
 
+def test_a_seed_that_broke_has_no_results_of_other_code(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "results", suite, 90.0)
+    made = records.provenance(code={"toys": "0" * 16})
+    broken = records.bad(suite.rows[0].cells[1])
+    store.put(broken.model_copy(update={"provenance": made}))
+
+    (check,) = gate.judge(suite.rows[:1], store, toys.registry())
+
+    assert check.note == "seed 2: failed"
+
+
 def _advice(suite: Suite, store: Store) -> str:
     return gate.advice(Path("toy.yaml"), suite.rows, gate.judge(suite.rows, store), store)
 
@@ -243,6 +259,17 @@ def test_records_of_a_reduced_budget_are_told_not_to_count(
         "make the missing records with\n"
         f"    clbench run toy.yaml --only a/other --results {tmp_path}/quick"
     )
+
+
+def test_a_reduced_budget_that_broke_is_no_record_to_tell_of(suite: Suite, tmp_path: Path) -> None:
+    store = _store(tmp_path / "quick", suite, 90.0)
+    reduced = [c.model_copy(update={"budget": 0.5}) for c in suite.rows[1].cells]
+    store.put(records.bad(reduced[0]))
+
+    assert _advice(suite, store).startswith("make the missing records with\n")
+
+    store.put(records.good(reduced[1]))
+    assert _advice(suite, store).startswith("there is 1 record of these rows at a reduced budget")
 
 
 def test_the_checks_read_well_in_a_narrow_terminal(suite: Suite, tmp_path: Path) -> None:
