@@ -75,6 +75,29 @@ def test_records_are_compared_with_those_of_a_reference(suite: Suite, tmp_path: 
     assert failed[1].origin == "reference 90, 3 seeds"
 
 
+@pytest.mark.parametrize(
+    ("last", "bound"),
+    [
+        # s = 1, t_{0.95, 2} = 2.919986, sqrt(1/1 + 1/3) = 1.154701: 3.371709 below
+        ((90.0,), 90 - 2 - 3.371709),
+        # sqrt(1/2 + 1/3) = 0.912871: 2.665570
+        ((90.0, 90.0), 90 - 2 - 2.665570),
+        # as of one seed
+        ((), 90 - 2 - 3.371709),
+    ],
+)
+def test_only_seeds_with_a_result_narrow_the_bound(
+    suite: Suite, tmp_path: Path, last: tuple[float, ...], bound: float
+) -> None:
+    reference = _store(tmp_path / "reference", suite, 89.0, 90.0, 91.0)
+    ours = _store(tmp_path / "ours", suite, *last)
+    ours.put(records.bad(suite.rows[0].cells[2], "skipped"))
+
+    _, final = gate.compare(suite.name, suite.rows, ours, reference, LEDGER)
+
+    assert final.threshold.bound == pytest.approx(bound, abs=1e-5)
+
+
 def test_scatter_of_a_broken_method_widens_nothing(suite: Suite, tmp_path: Path) -> None:
     reference = _store(tmp_path / "reference", suite, 90.0, 90.1, 90.2)
     scattered = _store(tmp_path / "scattered", suite, 60.0, 95.0, 80.0)
@@ -153,6 +176,25 @@ def test_a_row_that_is_asked_differently_is_compared_with_the_row_as_it_was(
         ("a/plain", "during_accuracy", "reference 99, 3 seeds, asked differently", "holds"),
         ("a/plain", "final_accuracy", "reference 90, 3 seeds, asked differently", "fails"),
     ]
+
+
+def test_of_a_row_asked_differently_the_latest_record_of_each_seed_counts(
+    suite: Suite, tmp_path: Path
+) -> None:
+    reference = Store(tmp_path / "reference")
+    cells = suite.rows[0].cells
+    made = [(0, 0.2, "2025", 60.0), (0, 0.3, "2026", 90.0)]
+    made += [(1, 0.3, "2025", 70.0), (1, 0.2, "2026", 80.0)]
+    for seed, rate, started, last in made:
+        training = cells[seed].training.model_copy(update={"learning_rate": rate})
+        old = records.good(cells[seed].model_copy(update={"training": training}), last=last)
+        reference.put(old.model_copy(update={"provenance": records.provenance(started=started)}))
+
+    _, final = gate.compare(
+        suite.name, suite.rows, _store(tmp_path / "ours", suite, 80.0), reference, LEDGER
+    )
+
+    assert final.origin == "reference 85, 2 seeds, asked differently"
 
 
 def test_a_row_that_gets_other_seeds_is_compared_with_those_it_had(
