@@ -140,6 +140,51 @@ def test_ranks_are_tested_from_six_pairs_on() -> None:
     assert _one(first, first).p_wilcoxon is None
 
 
+def test_equivalence_is_corrected_for_the_rows_of_a_metric() -> None:
+    # d = 1, 2, 2: mean 5/3, error 1/3; below 10/3 by t = 5, one-sided p = 0.018875
+    rows = [_pairing(name, (81.0, 82.0, 82.0), (80.0, 80.0, 80.0)) for name in "abc"]
+
+    alone = comparison.compare(rows[:1], ["final_accuracy"], 10 / 3)
+    all_three = comparison.compare(rows, ["final_accuracy"], 10 / 3)
+
+    assert [f.p_equivalent for f in alone] == [pytest.approx(0.018875, abs=1e-5)]
+    assert [f.verdict for f in alone] == ["A better, within 3.33333"]
+    assert [f.p_equivalent for f in all_three] == [pytest.approx(0.056625, abs=1e-4)] * 3
+    assert [f.verdict for f in all_three] == ["no difference shown"] * 3
+
+
+def test_ranks_are_corrected_for_the_rows_of_a_metric_and_told() -> None:
+    # all differences of one sign: p = 2 / 2^8 and 2 / 2^6, of which the smaller one is doubled
+    eight, six = ([80.0 + i for i in range(1, n + 1)] for n in (8, 6))
+    rows = [_pairing("a", eight, [80.0] * 8), _pairing("b", six, [80.0] * 6)]
+    console = Console(width=150, record=True, file=io.StringIO())
+
+    findings = comparison.compare(rows, ["final_accuracy"], None)
+    console.print(comparison.to_rich(findings, "ours", "theirs", 150))
+
+    assert [f.p_wilcoxon for f in findings] == [pytest.approx(4 / 2**8), pytest.approx(2 / 2**6)]
+    assert console.export_text().splitlines()[-1] == (
+        "Wilcoxon's signed-rank test, corrected likewise: "
+        "a final_accuracy 0.016, b final_accuracy 0.031."
+    )
+
+
+def test_an_object_has_each_number_under_its_own_name() -> None:
+    # d = 1, ..., 6: mean 3.5, error sqrt(3.5 / 6), t = 4.582576, p = 0.005934; ranks: 2 / 2^6;
+    # below 7 by the same t, one-sided p = 0.002967
+    first = [81.0, 82.0, 83.0, 84.0, 85.0, 86.0]
+
+    (found,) = json.loads(comparison.to_json([_one(first, [80.0] * 6, 7.0)]))
+
+    assert (found["row"], found["metric"], found["n_pairs"]) == ("a", "final_accuracy", 6)
+    assert (found["mean_a"], found["mean_b"]) == (pytest.approx(83.5), pytest.approx(80.0))
+    assert found["difference"] == pytest.approx(3.5)
+    assert found["p"] == pytest.approx(0.005934, abs=1e-6)
+    assert found["p_wilcoxon"] == pytest.approx(2 / 2**6)
+    assert found["p_equivalent"] == pytest.approx(0.002967, abs=1e-6)
+    assert found["verdict"] == "A better, within 7"
+
+
 def test_without_choice_the_metrics_are_those_that_were_measured() -> None:
     found = comparison.compare([_pairing("a", (90.0,), (80.0,)), _pairing("b", (), ())], None, None)
 
