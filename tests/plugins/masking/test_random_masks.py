@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +29,7 @@ from clbench_copytask.elman import Elman
 from clbench_copytask.lstm import Lstm
 from clbench_copytask.recurrent import RecurrentParams
 from clbench_masking.random_masks import RandomMasks, RandomMasksParams, draw_masks
+from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
 from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
 
 SPEC = SequenceSpec(kind="sequence", input_shape=(1,), outputs_per_task=1, num_tasks=3)
@@ -66,8 +68,8 @@ def _context(
     )
 
 
-def _elman() -> Elman:
-    return Elman(RecurrentParams(hidden_size=10), SPEC, LAYOUT)
+def _elman(hidden_size: int = 10) -> Elman:
+    return Elman(RecurrentParams(hidden_size=hidden_size), SPEC, LAYOUT)
 
 
 def _batches(task_id: int, count: int) -> list[Batch]:
@@ -107,6 +109,50 @@ def test_each_sample_of_a_mixed_batch_has_the_mask_of_its_task() -> None:
 
     for b, task_id in enumerate(ids.tolist()):
         assert torch.equal(mixed[b], learner.forward_context(task_id, training=True).gains["y"])
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_masks_are_drawn_from_the_model_seed(seed: int) -> None:
+    context = replace(_context(_elman(256)), model_seed=seed)
+
+    learner = RandomMasks(RandomMasksParams(mask_fraction=0.8), context)
+
+    gains = [learner.forward_context(task_id, training=False).gains for task_id in range(3)]
+    expected = draw_masks(256, 0.8, 3, np.random.RandomState(seed))
+    assert torch.equal(torch.stack([gain["h"] for gain in gains]), expected)
+    assert torch.equal(torch.stack([gain["y"] for gain in gains]), expected)
+
+
+@pytest.mark.parametrize(("fraction", "masked"), [(0.8, 204), (0.25, 64), (0.0, 0)])
+def test_as_many_units_are_masked_as_the_fraction_says(fraction: float, masked: int) -> None:
+    learner = RandomMasks(RandomMasksParams(mask_fraction=fraction), _context(_elman(256)))
+
+    for task_id in range(3):
+        gains = learner.forward_context(task_id, training=True).gains
+        assert [int((gain == 0).sum()) for gain in gains.values()] == [masked, masked]
+
+
+@dataclass
+class _Data:
+    batch: Batch
+    num_samples: int = 8
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        yield self.batch
+
+
+def test_an_ended_task_is_consolidated_under_its_own_mask() -> None:
+    net = _elman()
+    ewc = OnlineEwc(OnlineEwcParams(ewc_lambda=1.0), net)
+    learner = RandomMasks(RandomMasksParams(mask_fraction=0.5), _context(net, ewc))
+    (batch,) = _batches(2, 1)
+
+    learner.end_task(2, _Data(batch))
+
+    importance = ewc.state()["fisher"]["b_ho"]
+    mask = learner.forward_context(2, training=False).gains["y"]
+    assert torch.equal(importance > 0, mask == 1)
+    assert not torch.equal(mask, learner.forward_context(0, training=False).gains["y"])
 
 
 def test_a_net_without_gains_cannot_be_masked() -> None:
