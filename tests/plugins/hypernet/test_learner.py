@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -13,9 +14,9 @@ from torch import Tensor
 from clbench import randomness
 from clbench.config import Adam, Sgd, Training
 from clbench.errors import UnavailableError
-from clbench.protocols import Batch, Context, Learner, Regularizer, SequenceSpec
+from clbench.protocols import Batch, Consolidation, Context, Learner, Regularizer, SequenceSpec
 from clbench.scenario import Heads, OutputLayout, Scenario
-from clbench.testing import LearnerContract, equal
+from clbench.testing import LearnerContract, equal, snapshot
 from clbench_copytask.elman import Elman
 from clbench_copytask.recurrent import RecurrentParams
 from clbench_hypernet.learner import ChunkedHypernetwork, ChunkedHypernetworkParams
@@ -230,6 +231,76 @@ def test_task_embeddings_are_shown_as_they_have_been_learnt() -> None:
     assert after.shape == (4, 3)
     assert [bool((after[t] != before[t]).any()) for t in range(4)] == [False, True, False, False]
     assert not after.requires_grad
+
+
+def test_more_regularized_tasks_than_there_are_earlier_ones_are_all_of_them() -> None:
+    every, more = (_learner(_params(regularized_tasks=number)) for number in ("all", 5))
+    for learner in (every, more):
+        for task_id in range(3):
+            _learn(learner, task_id, 2)
+
+    assert equal(more._parameters.state(), every._parameters.state())
+
+
+@pytest.mark.parametrize("optimizer", [Sgd(momentum=0.9), Adam()], ids=["sgd", "adam"])
+def test_moments_are_forgotten_at_each_task_unless_they_are_kept(optimizer: Sgd | Adam) -> None:
+    kept, reset = (
+        _learner(_params(), optimizer=optimizer, optimizer_state=state)
+        for state in ("kept", "reset")
+    )
+    fresh = snapshot(kept.state()["optimiser"])
+    for learner in (kept, reset):
+        _learn(learner, 0, 3)
+    moments = snapshot(kept.state()["optimiser"])
+
+    for learner in (kept, reset):
+        learner.begin_task(1)
+
+    assert not equal(moments, fresh)
+    assert equal(kept.state()["optimiser"], moments)
+    assert equal(reset.state()["optimiser"], fresh)
+
+
+def test_weights_of_no_task_in_particular_are_those_of_the_current_one() -> None:
+    learner = _learner(_params())
+
+    for task_id in range(3):
+        _learn(learner, task_id, 1)
+
+        assert equal(learner.weights(None), learner.weights(task_id))
+    assert not equal(learner.weights(None), learner.weights(0))
+
+
+def test_an_ended_task_is_consolidated_on_its_own_weights_without_dropout() -> None:
+    @dataclass
+    class Data:
+        num_samples: int = 8
+
+        def batches(self, num_samples: int) -> Iterator[Batch]:
+            yield batch
+
+    class Watcher(OnlineEwc):
+        def consolidate(self, consolidation: Consolidation) -> None:
+            seen.append((consolidation.params, consolidation.outputs(consolidation.params, batch)))
+
+    seen: list[tuple[Any, Tensor]] = []
+    layout = OutputLayout(Scenario.TASK_IL, "per-task", 3, 2)
+    family = toys.Pictures(toys.TwoParams())
+    net = Mlp(MlpParams(hidden_sizes=(8,), dropout=0.5), family.spec, layout)
+    watcher = Watcher(OnlineEwcParams(ewc_lambda=1.0), net)
+    training = Training(iterations=1)
+    context = toys.pictures_context(layout, net=net, training=training, regularizers=(watcher,))
+    learner = ChunkedHypernetwork(_params(), context)
+    (batch,) = toys.batches(family, 1, 1)
+    learner.begin_task(0)
+    learner.begin_task(1)
+
+    learner.end_task(1, Data())
+
+    ((weights, outputs),) = seen
+    assert equal(weights, learner.weights(1))
+    assert not equal(weights, learner.weights(0))
+    assert torch.equal(outputs, layout.select(net(weights, batch, Context()), 1))
 
 
 def test_zeros_and_dropout_of_the_main_net_are_drawn_from_the_seed() -> None:
