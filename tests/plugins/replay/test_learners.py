@@ -21,6 +21,7 @@ from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
 from clbench_copytask.recurrent import RecurrentParams
 from clbench_copytask.scoring import Bitwise
+from clbench_regularization.online_ewc import OnlineEwc, OnlineEwcParams
 from clbench_regularization.orthogonal import Orthogonal, OrthogonalParams
 from clbench_replay import coresets
 from clbench_replay.coresets import Coresets, CoresetsParams
@@ -102,21 +103,26 @@ def _check_step(learner: Any, batch: Batch, loss: Callable[[dict[str, Tensor]], 
         torch.testing.assert_close(moved, -RATE * gradient, rtol=1e-3, atol=1e-6)
 
 
-def _distilled(net: MainNet, weights: Any, former: Any, inputs: Tensor, ids: Tensor) -> Tensor:
+def _distilled(
+    net: MainNet, weights: Any, former: Any, inputs: Tensor, ids: Tensor, temperature: float
+) -> Tensor:
     """Sum over tasks of means, from the definition."""
     query = Query(inputs=inputs, task_id=ids, window=slice(3, 5))
     outputs, taught = net(weights, query, Context()), net(former, query, Context())
     total = torch.tensor(0.0)
     for j in ids.unique().tolist():
         head, mine = slice(3 * j, 3 * j + 3), ids == j
-        soft = (taught[:, mine, head] / 2).sigmoid().detach()
-        losses = 4 * bce(outputs[:, mine, head] / 2, soft, reduction="sum")
-        total = total + losses / mine.sum()
+        soft = (taught[:, mine, head] / temperature).sigmoid().detach()
+        losses = bce(outputs[:, mine, head] / temperature, soft, reduction="sum")
+        total = total + temperature**2 * losses / mine.sum()
     return total
 
 
-def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss() -> None:
-    params = CoresetsParams(coreset_size=7, distillation_strength=2.0, replay_batch_size=10)
+@pytest.mark.parametrize("temperature", [2.0, 0.5])
+def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss(temperature: float) -> None:
+    params = CoresetsParams(
+        coreset_size=7, distillation_strength=2.0, replay_batch_size=10, temperature=temperature
+    )
     learner = Coresets(params, _context())
     _learn(learner, 3)
     (batch,) = _batches(3, 1)
@@ -133,7 +139,8 @@ def test_a_step_with_coresets_follows_the_gradient_of_the_stated_loss() -> None:
     def loss(weights: dict[str, Tensor]) -> Tensor:
         outputs = LAYOUT.select(learner.net(weights, batch, Context()), 3)
         task = bce(outputs, batch.targets, reduction="sum") / 8
-        rehearsed = _distilled(learner.net, weights, former, torch.cat(picked, 1), ids)
+        inputs = torch.cat(picked, 1)
+        rehearsed = _distilled(learner.net, weights, former, inputs, ids, temperature)
         return task + 2.0 * rehearsed + _excess(weights["W_hh"])
 
     _check_step(learner, batch, loss)
@@ -193,6 +200,89 @@ def test_coresets_store_training_inputs_of_each_task() -> None:
         assert torch.equal(stored, inputs)
 
 
+class _InParts:
+    """Training data that come in two batches of two inputs, each filled with its number."""
+
+    num_samples = 4
+
+    def __init__(self, like: Batch, axis: int) -> None:
+        inputs = like.inputs.narrow(axis, 0, 4)
+        shape = [4 if dim == axis else 1 for dim in range(inputs.dim())]
+        self._axis = axis
+        self.inputs = torch.arange(1.0, 5.0).view(shape).expand_as(inputs)
+        self._targets = like.targets.narrow(axis, 0, 4)
+        self._like = like
+
+    def batches(self, num_samples: int) -> Iterator[Batch]:
+        for first in (0, 2):
+            inputs, targets = (
+                tensor.narrow(self._axis, first, 2) for tensor in (self.inputs, self._targets)
+            )
+            yield replace(self._like, inputs=inputs, targets=targets)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "sequences"])
+def test_whole_samples_are_stored_and_each_of_them_is_rehearsed(kind: str) -> None:
+    if kind == "pictures":
+        axis, family = 0, toys.Pictures(toys.TwoParams())
+        context = toys.pictures_context(
+            OutputLayout(Scenario.TASK_IL, "per-task", 3, 2),
+            objective=Classification(),
+            training=Training(iterations=1),
+            build_net=lambda spec, layout, changes: toys.Linear(toys.NoParams(), spec, layout),
+        )
+        (like,) = toys.batches(family, 0, 1)
+    else:
+        axis, context = 1, _context()
+        (like,) = _batches(0, 1)
+    learner = Coresets(CoresetsParams(coreset_size=4, replay_batch_size=100), context)
+    data = _InParts(like, axis)
+
+    learner.end_task(0, data)
+    inputs, shares = learner._rehearsed()
+
+    assert torch.equal(learner._stored[0], data.inputs)
+    assert shares.tolist() == [100]
+    samples = inputs.movedim(axis, 0).flatten(1)
+    assert len(samples) == 100
+    assert torch.equal(samples, samples[:, :1].expand_as(samples))
+    counts = [int((samples[:, 0] == number).sum()) for number in (1, 2, 3, 4)]
+    assert sum(counts) == 100
+    assert min(counts) > 10  # 25 expected, standard deviation 4
+
+
+def test_shorter_sequences_are_filled_up_at_their_ends() -> None:
+    learner = Coresets(CoresetsParams(replay_batch_size=4), _context())
+    learner._stored = [torch.full((2, 3, 1), 7.0), torch.full((5, 3, 1), 8.0)]
+
+    inputs, shares = learner._rehearsed()
+
+    assert shares.tolist() == [2, 2]
+    assert inputs.shape == (5, 4, 1)
+    assert inputs[:, :2, 0].T.tolist() == 2 * [[7.0, 7.0, 0.0, 0.0, 0.0]]
+    assert inputs[:, 2:, 0].T.tolist() == 2 * [[8.0, 8.0, 8.0, 8.0, 8.0]]
+
+
+def test_generative_replay_consolidates_the_main_net_alone_at_the_end_of_a_task() -> None:
+    def build(net: MainNet) -> tuple[OnlineEwc]:
+        return (OnlineEwc(OnlineEwcParams(ewc_lambda=1.0, fisher_samples=8), net),)
+
+    context = replace(_context(), build_regularizers=build)
+    params = GenerativeReplayParams(latent_size=2, replay_batch_size=6, decoder_hidden_size=5)
+    learner = GenerativeReplay(params, context)
+
+    learner.end_task(1, _Data(1))
+
+    ((main,), (decoder,)) = learner._regularizers, learner._decoder_regularizers
+    saved = main.state()
+    rows = [bool(row.any()) for row in saved["fisher"]["W_out"]]
+    assert rows == 3 * [False] + 3 * [True] + 10 * [False]  # other heads, and the latents
+    assert saved["anchor"].keys() == learner._net.shapes.keys()
+    for name, anchor in saved["anchor"].items():
+        assert torch.equal(anchor, learner.parameters.named[f"main.{name}"])
+    assert decoder.state() == {"fisher": {}, "anchor": {}}
+
+
 def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -> None:
     params = GenerativeReplayParams(
         latent_size=2,
@@ -200,6 +290,7 @@ def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -
         reconstruction_strength=3.0,
         prior_strength=0.5,
         distillation_strength=2.0,
+        temperature=0.5,
         replay_batch_size=10,
         decoder_hidden_size=5,
     )
@@ -243,7 +334,7 @@ def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -
         taught = LAYOUT.select(
             learner._net(part(former, "main"), replayed, Context())[..., :12], ids
         )
-        losses = Bitwise().distillation_losses(y, taught, 2.0, mask)
+        losses = Bitwise().distillation_losses(y, taught, 0.5, mask)
         distilled = losses[:5].mean() + losses[5:].mean()
         orthogonal = _excess(main["W_hh"]) + _excess(weights["decoder.W_hh"])
         return total + 3.0 * rec + 0.5 * kl + 2.0 * distilled + orthogonal
