@@ -12,8 +12,11 @@ import records
 import suite_files
 import toys
 from rich.console import Console
+from typer.testing import CliRunner
 
 from clbench import explain, gate
+from clbench.cli import app
+from clbench.registry import Registry
 from clbench.store import Store
 from clbench.suite import Suite
 from clbench.thresholds import Threshold
@@ -167,6 +170,25 @@ def test_a_metric_that_the_records_do_not_have_is_unmeasured(suite: Suite, tmp_p
     assert console.export_text().splitlines()[-1] == "1 unmeasured"
     told = explain.explain(suite, checks, store, None)[0].lines()
     assert told[2] == "    its records do not measure it"
+
+
+def test_the_command_is_red_where_a_metric_is_unmeasured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "discover", toys.registry)
+    monkeypatch.chdir(tmp_path)
+    text = suite_files.WITH_THRESHOLDS.replace("final_accuracy: '>= 89.5'", "forgetting: '<= 5'")
+    suite = suite_files.load(tmp_path, text)
+    one_task = {"R": ((90.0,),), "initial": (50.0,)}
+    for row in suite.rows:
+        record = records.good(row.cells[0])
+        assert record.result is not None
+        result = record.result.model_copy(update=one_task)
+        Store(Path("results")).put(record.model_copy(update={"result": result}))
+
+    done = CliRunner().invoke(app, ["check", "toy.yaml"])
+
+    assert (done.exit_code, "1 holds, 1 unmeasured" in done.stdout) == (1, True)
 
 
 def test_junit_tells_failures_and_what_is_missing(suite: Suite, tmp_path: Path) -> None:
