@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from clbench.config import Adam, Sgd, Training
 from clbench.protocols import Batch, Context, Learner, LearnerContext, MainNet, Query, SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
-from clbench.testing import LearnerContract, snapshot
+from clbench.testing import LearnerContract, equal, snapshot
 from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
 from clbench_copytask.recurrent import RecurrentParams
@@ -268,8 +268,7 @@ def test_generative_replay_consolidates_the_main_net_alone_at_the_end_of_a_task(
         return (OnlineEwc(OnlineEwcParams(ewc_lambda=1.0, fisher_samples=8), net),)
 
     context = replace(_context(), build_regularizers=build)
-    params = GenerativeReplayParams(latent_size=2, replay_batch_size=6, decoder_hidden_size=5)
-    learner = GenerativeReplay(params, context)
+    learner = GenerativeReplay(SMALL, context)
 
     learner.end_task(1, _Data(1))
 
@@ -342,6 +341,56 @@ def test_a_step_of_generative_replay_follows_the_gradient_of_the_stated_loss() -
     _check_step(learner, batch, loss)
 
 
+SMALL = GenerativeReplayParams(latent_size=2, replay_batch_size=6, decoder_hidden_size=5)
+
+
+def test_the_decoder_has_a_size_of_its_own() -> None:
+    learner = GenerativeReplay(SMALL, _context())
+
+    assert learner.parameters.named["main.W_hh"].shape == (6, 6)
+    assert learner.parameters.named["decoder.W_hh"].shape == (5, 5)
+
+
+def test_generative_replay_clips_the_gradient_of_both_nets_as_one() -> None:
+    context = _context()
+    training = context.training.model_copy(update={"clip_grad_norm": 0.01})
+    learner = GenerativeReplay(SMALL, replace(context, training=training))
+    before = learner.parameters.values.clone()
+
+    learner.observe(_batches(0, 1)[0])
+
+    moved = (learner.parameters.values - before).norm()
+    assert moved == pytest.approx(RATE * 0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer_state", ["reset", "kept"])
+def test_generative_replay_keeps_its_momentum_where_that_is_asked(optimizer_state: str) -> None:
+    context = _context(Sgd(momentum=0.9))
+    training = context.training.model_copy(update={"optimizer_state": optimizer_state})
+    learner = GenerativeReplay(SMALL, replace(context, training=training))
+    learner.begin_task(0)
+    learner.observe(_batches(0, 1)[0])
+    momentum = learner._optimiser.state()
+
+    learner.begin_task(1)
+
+    assert equal(learner._optimiser.state(), momentum) is (optimizer_state == "kept")
+
+
+def test_generative_replay_takes_back_what_its_regularizers_keep() -> None:
+    def build(net: MainNet) -> tuple[OnlineEwc]:
+        return (OnlineEwc(OnlineEwcParams(ewc_lambda=1.0, fisher_samples=8), net),)
+
+    context = replace(_context(), build_regularizers=build)
+    saved, restored = GenerativeReplay(SMALL, context), GenerativeReplay(SMALL, context)
+    saved.end_task(0, _Data(0))
+
+    restored.restore(snapshot(saved.state()))
+
+    assert saved.state()["regularizers"][0]["fisher"]
+    assert equal(restored.state(), saved.state())
+
+
 def test_parameter_counts_are_those_of_the_source() -> None:
     """Multi-head with a latent of 8: 146,995; decoder from 13 inputs to 8 logits: 137,224."""
     spec = SequenceSpec(kind="sequence", input_shape=(8,), outputs_per_task=7, num_tasks=5)
@@ -372,8 +421,7 @@ class TestCoresetsContract(LearnerContract):
 
 class TestGenerativeReplayContract(LearnerContract):
     def build(self) -> Learner:
-        params = GenerativeReplayParams(latent_size=2, replay_batch_size=6, decoder_hidden_size=5)
-        return GenerativeReplay(params, _context(Adam()))
+        return GenerativeReplay(SMALL, _context(Adam()))
 
     def batches(self, task_id: int, count: int) -> Sequence[Batch]:
         return _batches(task_id, count)
