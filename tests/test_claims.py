@@ -153,7 +153,7 @@ def test_on_a_full_disk_the_run_ends_and_the_checkpoint_of_the_cell_is_kept(
         "    permuted/si seed 0 has ended and its record cannot be kept;\n"
         "    its last checkpoint is: the same command goes on from there"
     )
-    assert kept.load() == {"as": "left by the worker"}
+    assert kept.load() == [{"as": "left by the worker"}]
     assert list(folder.iterdir()) == []
     assert run() is True  # when there is room again
 

@@ -130,7 +130,7 @@ def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_pa
     ("variable", "arguments"),
     [
         ("CLBENCH_DATA", ["data", "status"]),
-        ("CLBENCH_CACHE", ["run", "tiny.yaml", "--dry-run"]),
+        ("CLBENCH_CACHE", ["run", "tiny.yaml"]),
         ("OTHER", ["run", "tiny.yaml", "--track", "tensorboard:folder=~nobody-here/x"]),
         ("OTHER", ["run", "tiny.yaml", "--executor", "slurm", "-x", "folder=~nobody-here/x"]),
     ],

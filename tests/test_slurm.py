@@ -129,7 +129,10 @@ def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
     assert list((tmp_path / "shared").iterdir()) == []
 
 
-def test_a_group_in_lockstep_is_one_job(registry: Registry, tmp_path: Path) -> None:
+def test_a_group_in_lockstep_is_one_job(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLBENCH_CACHE", str(tmp_path / "cache"))  # with no checkpoint of one alone
     first, second, third = cells(registry, tmp_path, 10)
     told = Told()
 
