@@ -1,8 +1,8 @@
 """The command line: one short function per command; errors become text and exit codes here.
 
 Exit codes: 0 all is well, 1 a cell failed or a threshold is not reached, 2 bad input, 130 stopped
-by the user. Tables and listings go to stdout; progress and notices to stderr. The heavy modules are
-imported by the commands that need them, so that listing starts at once.
+by Ctrl-C or SIGTERM. Tables and listings go to stdout; progress and notices to stderr. The heavy
+modules are imported by the commands that need them, so that listing starts at once.
 """
 
 from __future__ import annotations

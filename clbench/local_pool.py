@@ -99,13 +99,14 @@ class LocalExecutor:
 
         Raises:
             ClbenchError: There is no folder for temporary files, or no room in it.
+            KeyboardInterrupt: By Ctrl-C, or by the signal with which others ask a process to end.
         """
         jobs = min(self._jobs, len(groups)) or 1
         try:
             folder = tempfile.TemporaryDirectory(prefix="clbench-")
         except OSError as error:
             raise ClbenchError(f"no place for temporary files: {error.strerror}") from error
-        with folder as name:
+        with folder as name, _termination_interrupts():
             run_pool(
                 groups,
                 listener,
@@ -179,6 +180,23 @@ def run_pool(
         raise
     finally:
         pool.join()
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM, as of `kill` and `timeout`, do what Ctrl-C does: nothing is left behind.
+
+    Unless somebody handles it already, or this is a thread, which cannot handle signals.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

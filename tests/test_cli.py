@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -333,9 +334,17 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _to_all(process: subprocess.Popen[str]) -> None:
+    """As Ctrl-C in a terminal: parent and workers are told."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [_to_all, subprocess.Popen.terminate], ids=["ctrl-c", "kill"])
 def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
-    tmp_path: Path,
+    tmp_path: Path, stop: Callable[[subprocess.Popen[str]], None]
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     slow = tmp_path / "slow.yaml"
     slow.write_text(
         TINY.replace("iterations: 10", "iterations: 300").replace("[0, 1]", "[0, 1, 2, 3]")
@@ -347,6 +356,7 @@ def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(temporary)},
         start_new_session=True,
         preexec_fn=_heed_interrupts,
     ) as process:
@@ -357,7 +367,7 @@ def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
                 time.sleep(0.05)
             children = psutil.Process(process.pid).children(recursive=True)
 
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers
+            stop(process)
             _, errors = process.communicate(timeout=30)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)  # or what is left here fails tests after it
@@ -368,6 +378,7 @@ def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
     assert "Traceback" not in errors
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
+    assert list(temporary.glob("clbench-*")) == []
     kept, damaged = Store(tmp_path / "results").scan()
     assert damaged == ()
     assert 1 <= len(kept) < 8
