@@ -13,9 +13,7 @@ whoever keeps its record removes its checkpoints, where it sees the cache of the
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.cache import cache_folder
+from clbench.files import written_whole
 
 FORMAT = 2
 SECONDS = 60.0
@@ -121,19 +120,9 @@ class Checkpoints:
         path = self._folder / f"{self._number % 2}.pt"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    content = {"number": self._number, "state": _on_cpu(state)}
-                    torch.save(self._head | content, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
+            with written_whole(path, durable=True) as file:
+                content = {"number": self._number, "state": _on_cpu(state)}
+                torch.save(self._head | content, file)
         except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
             note = f"checkpoint cannot be written ({error})"
             if note not in self.notes:

@@ -14,10 +14,8 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
-import uuid
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Literal, Protocol
 
 from clbench.cache import expand, user_folder
 from clbench.errors import ClbenchError, UnavailableError
+from clbench.files import written_whole
 
 VARIABLE = "CLBENCH_DATA"
 
@@ -206,14 +205,10 @@ def _download(file: DataFile, folder: Path, timeout: float) -> Path:
     if file.md5 and _md5(raw) != file.md5:
         raise ClbenchError(f"{file.url} gave a file with another checksum; nothing was kept")
     path = folder / file.name
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(raw)
-        part.replace(path)
+        with written_whole(path) as part:
+            part.write(raw)
     except OSError as error:
         raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return path

@@ -18,7 +18,6 @@ import hashlib
 import os
 import sys
 import sysconfig
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from clbench import sources, suite
 from clbench.cache import cache_folder
 from clbench.config import digest
 from clbench.errors import ClbenchError
+from clbench.files import written_whole
 from clbench.hookspecs import GROUP
 from clbench.params import Params
 from clbench.registry import KINDS, Registry
@@ -172,14 +172,8 @@ def _keep(found: Suite, key: str, known: set[str]) -> None:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, and remove the oldest of its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as file:
+        file.write(content)
     newest_first = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
     for old in newest_first[MOST:]:
         old.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from clbench.config import CellConfig
 from clbench.errors import ClbenchError, RecordError
+from clbench.files import written_whole
 from clbench.records import Record, from_text, to_text
 
 WAIT_SECONDS = 10.0
@@ -61,7 +61,8 @@ class Store:
             self._folder.mkdir(parents=True, exist_ok=True)
             with _alone(self.root):
                 if record.status == "ok" or not (path.exists() and _is_ok(path)):
-                    _write(path, to_text(record))
+                    with written_whole(path, durable=True) as file:
+                        file.write(to_text(record).encode())
         except OSError as error:
             raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
         return path
@@ -127,19 +128,3 @@ def _is_ok(path: Path) -> bool:
         return _read(path).status == "ok"
     except RecordError:
         return False
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that any reader finds the old one or the whole new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

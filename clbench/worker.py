@@ -16,6 +16,7 @@ from pathlib import Path
 
 from clbench.devices import Device, gpus
 from clbench.executor import WORKER_DIED, Listener, Progress
+from clbench.files import written_whole
 from clbench.matrix import Cell, Group
 from clbench.records import Failure, Record
 from clbench.registry import Registry
@@ -93,17 +94,11 @@ def reporter(folder: Path) -> Callable[[Progress], None]:
     """What tells a parent that reads `folder` of the progress of cells."""
 
     def report(progress: Progress) -> None:
-        with contextlib.suppress(OSError):  # the parent is gone, or its disk is full
-            write_whole(folder / f"{progress.cell_id}.json", json.dumps(asdict(progress)))
+        path = folder / f"{progress.cell_id}.json"
+        with contextlib.suppress(OSError), written_whole(path) as file:  # no parent, no room
+            file.write(json.dumps(asdict(progress)).encode())
 
     return report
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that only this process writes, so that a reader never finds a part of it."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 # in the parent

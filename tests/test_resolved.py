@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -318,19 +317,29 @@ def _no_folder(cached: Cached, monkeypatch: pytest.MonkeyPatch) -> None:
     cached.cache.write_text("a file")
 
 
+def _new_files(monkeypatch: pytest.MonkeyPatch, opened: Callable[[Path], Any]) -> None:
+    """Let new files be opened by a function."""
+    really = Path.open
+
+    def open_(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        return opened(path) if "x" in mode else really(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_)
+
+
 def _read_only(cached: Cached, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: Any, **options: Any) -> Any:
+    def fail(path: Path) -> Any:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(tempfile, "mkstemp", fail)
+    _new_files(monkeypatch, fail)
 
 
 def _full(cached: Cached, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(handle: int, *arguments: Any) -> Any:
-        os.close(handle)
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def opened(path: Path) -> Any:
+        path.touch()
+        return Path("/dev/full").open("wb")
 
-    monkeypatch.setattr(os, "fdopen", fail)
+    _new_files(monkeypatch, opened)
 
 
 def _homeless(cached: Cached, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 import filelock
 import pytest
@@ -177,16 +178,16 @@ def test_a_failure_does_not_replace_a_good_record_that_comes_while_it_is_written
 ) -> None:
     from clbench import store as module
 
-    really, others = module._write, []
+    really, others = module.written_whole, []
 
-    def write(path: Path, text: str) -> None:
+    def write(path: Path, *, durable: bool) -> AbstractContextManager[BinaryIO]:
         if not others:  # between the look and the writing
             others.append(Thread(target=Store(store.root).put, args=(records.good(),)))
             others[0].start()
             others[0].join(0.5)
-        really(path, text)
+        return really(path, durable=durable)
 
-    monkeypatch.setattr(module, "_write", write)
+    monkeypatch.setattr(module, "written_whole", write)
 
     store.put(records.bad())
     others[0].join()

@@ -17,10 +17,11 @@ from typing import Any
 
 from clbench.devices import Device, gpus
 from clbench.executor import WORKER_DIED, Progress
+from clbench.files import written_whole
 from clbench.local_pool import run_pool
 from clbench.matrix import Cell, Group
 from clbench.records import Record, from_text, to_text
-from clbench.worker import reporter, run_here, write_whole
+from clbench.worker import reporter, run_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class _Outbox:
         if record.failure is not None and record.failure.type == WORKER_DIED:
             self.died.append(record)
         else:
-            write_whole(_path(self._folder, cell), to_text(record))
+            with written_whole(_path(self._folder, cell), durable=True) as file:
+                file.write(to_text(record).encode())
 
 
 def find(folder: Path, cell: Cell) -> Record | None:
