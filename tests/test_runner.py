@@ -129,6 +129,24 @@ def test_independent_training_starts_afresh_and_fills_the_diagonal_only() -> Non
         assert [j for j, score in enumerate(row) if score is not None] == [i]
 
 
+def test_learners_of_single_tasks_begin_with_draws_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[Tensor] = []
+
+    def begin_task(self: toys.Plain, task_id: int) -> None:
+        begun.append(self.parameters.values.clone())
+
+    monkeypatch.setattr(toys.Plain, "begin_task", begin_task)
+
+    _run(toys.config(regime="independent"))
+
+    first, second, third = begun
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, third)
+    assert not torch.equal(second, third)
+
+
 @pytest.mark.parametrize("regime", ["sequential", "cumulative", "joint"])
 def test_a_learner_that_shows_something_of_itself_has_it_kept(
     regime: str, monkeypatch: pytest.MonkeyPatch
@@ -387,14 +405,35 @@ def test_a_failure_names_the_last_place_in_a_plugin_or_else_in_clbench(
     assert in_plugin.where == f"toys.py:{_line(called)}"
 
 
-def test_a_good_cell_becomes_a_good_record_with_times_and_parameter_counts() -> None:
-    config = toys.config()
+def test_a_cell_whose_plugin_exits_is_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def observe(self: toys.Plain, batch: Batch) -> Observation:
+        raise SystemExit("no more")
+
+    monkeypatch.setattr(toys.Plain, "observe", observe)
+
+    record = runner.run_cell(
+        Cell("toy", "a/b", toys.config()), toys.registry(), lambda progress: None
+    )
+
+    assert record.failure is not None
+    assert (record.status, record.failure.type) == ("failed", "SystemExit")
+    assert record.failure.message == "no more"
+
+
+@pytest.mark.parametrize(
+    ("learner", "trained"),
+    [("plain", 102), ("generated", 420)],  # 6 * 16 + 6; 4 for each of them and for each of 3 tasks
+)
+def test_a_good_cell_becomes_a_good_record_with_times_and_parameter_counts(
+    learner: str, trained: int
+) -> None:
+    config = toys.config(learner=learner)
 
     record = runner.run_cell(Cell("toy", "a/b", config), toys.registry(), lambda progress: None)
 
     assert record.status == "ok"
     assert record.failure is None
     assert record.result is not None
-    assert record.result.num_parameters == {"trained": 102, "main_net": 102}  # 6 * 16 + 6
+    assert record.result.num_parameters == {"trained": trained, "main_net": 102}
     assert record.timing is not None
     assert record.timing.total >= record.timing.train > 0
