@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -243,6 +244,32 @@ def test_the_newest_of_two_generations_is_taken(tmp_path: Path) -> None:
 
     assert sorted(path.name for path in (tmp_path / "cell").iterdir()) == ["0.pt", "1.pt"]
     assert _load(tmp_path) == (3, [])
+
+
+def test_who_goes_on_keeps_its_last_checkpoint_beside_the_next(tmp_path: Path) -> None:
+    _saved(tmp_path, 1, 2, 3)
+    kept = Checkpoints("cell", PROGRAM, folder=tmp_path)
+
+    kept.load()
+    kept.save({"number": 4})
+
+    assert [state["number"] for state in kept.load()] == [4, 3]
+
+
+def test_a_checkpoint_is_due_so_many_seconds_after_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(checkpoints, "time", clock)
+    kept = Checkpoints("cell", PROGRAM, seconds=10.0, folder=tmp_path)
+
+    def is_due(now: float) -> bool:
+        clock.now = now
+        return kept.is_due
+
+    assert [is_due(109.0), is_due(110.0), is_due(115.0)] == [False, True, True]
+    kept.save({})
+    assert [is_due(124.0), is_due(125.0)] == [False, True]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 truncated"])

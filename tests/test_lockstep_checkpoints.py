@@ -173,6 +173,29 @@ def test_after_an_error_in_lockstep_cells_begin_anew(
     assert all(record.status == "ok" for record in records)
 
 
+def test_what_is_noted_again_when_cells_begin_anew_stands_in_the_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_task(self: toys.Plain, task_id: int, data: TaskData) -> None:
+        raise OSError("always")
+
+    monkeypatch.setattr(toys.Plain, "end_task", end_task)
+    group = group_of(1, 2)
+    for cell in group:
+        (tmp_path / cell.config.id).mkdir()
+        (tmp_path / cell.config.id / "0.pt").write_bytes(b"")
+    kept = [Checkpoints(cell.config.id, PROGRAM, folder=tmp_path) for cell in group]  # none is due
+
+    records = run_group(group, toys.registry(), silent, kept)
+
+    assert [record.provenance and record.provenance.notes for record in records] == [
+        (
+            "checkpoint 0.pt cannot be read (EOFError)",
+            "run alone after lockstep failed (OSError: always)",
+        )
+    ] * 2
+
+
 def test_only_cells_that_are_equally_far_run_in_lockstep(tmp_path: Path, widths: list[int]) -> None:
     group = group_of(1, 2, 3)
     with pytest.raises(CutOff):
