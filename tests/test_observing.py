@@ -82,6 +82,24 @@ def test_a_stream_is_summed_up_task_by_task() -> None:
     assert found["entropy"] == (0.5, 0.5)  # what the net tells of itself
 
 
+def test_of_a_small_loss_the_plasticity_is_that_of_a_large_one() -> None:
+    keeper = _keeper(_Net())
+    _add(keeper, 1e-6, 0.25e-6, 1)
+    keeper.end_task()
+
+    assert keeper.online().plasticity == (pytest.approx(0.75),)
+
+
+def test_norms_are_taken_at_every_hundredth_step_of_a_stream() -> None:
+    keeper = _keeper(_Net())
+    for steps in (100, 1):  # the second task begins with step 100, counted from 0
+        for _ in range(steps):
+            _add(keeper, 1.0, 1.0, 1)
+        keeper.end_task()
+
+    assert keeper.statistics()["weight_l1"] == (3.0, 3.0)
+
+
 def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
     keeper = _keeper(_Net())
     _add(keeper, 1.0, 1.0, 1)
@@ -98,7 +116,7 @@ def test_norms_leave_biases_out_and_are_taken_now_and_then() -> None:
     assert "weight_l1" not in keeper.statistics()
 
 
-@pytest.mark.parametrize("ids", [(0, 1), (None, None)], ids=["given", "withheld"])
+@pytest.mark.parametrize("ids", [(0, 1, 2), (None, None, None)], ids=["given", "withheld"])
 def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end(
     ids: tuple[int | None, ...],
 ) -> None:
@@ -111,12 +129,13 @@ def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end(
     keeper.end(queries)
 
     found = keeper.statistics()
-    assert found["active_h1"] == (3 / 8, 3 / 8)
-    assert found["dead_h1"] == (0.5, 0.5)
-    assert found["entropy"] == (0.5, 0.5)
-    # the means are (1, 2, 0, 0) and, one unit further, (0, 1, 2, 0); each has another top unit
-    assert found["cosine_h1"] == (pytest.approx(2 / 5),) * 2
-    assert found["jaccard_h1"] == (0.0, 0.0)
+    assert found["active_h1"] == (3 / 8, 3 / 8, 3 / 8)
+    assert found["dead_h1"] == (0.5, 0.5, 0.5)
+    assert found["entropy"] == (0.5, 0.5, 0.5)
+    # the means are (1, 2, 0, 0) and, each one unit further, (0, 1, 2, 0) and (0, 0, 1, 2); the
+    # cosines are 2/5 of neighbours and 0 of the first and the last; each has another top unit
+    assert found["cosine_h1"] == (pytest.approx(4 / 15),) * 3
+    assert found["jaccard_h1"] == (0.0, 0.0, 0.0)
 
 
 def test_no_more_than_the_activity_of_one_batch_is_held() -> None:

@@ -86,6 +86,16 @@ def test_the_jaccard_index_compares_the_most_active_tenth_of_the_units() -> None
     torch.testing.assert_close(jaccard_overlap(means), expected)  # float32 rounding
 
 
+def test_a_tenth_of_the_units_is_rounded_to_the_nearest_number_of_them() -> None:
+    means = torch.zeros(2, 16)
+    means[0, :2] = torch.tensor([5.0, 4.0])  # units 0 and 1: 1.6 of 16 are 2
+    means[1, 1:3] = torch.tensor([4.0, 5.0])  # units 1 and 2
+
+    overlap = jaccard_overlap(means)
+
+    torch.testing.assert_close(overlap[0, 1], torch.tensor(1 / 3))  # float32 rounding
+
+
 def test_tasks_do_not_overlap_in_silent_units() -> None:
     assert jaccard_overlap(torch.zeros(2, 20)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
