@@ -88,6 +88,17 @@ def test_a_record_that_does_not_tell_its_row_goes_by_family_and_learner(tmp_path
     assert (one.suite, one.task, one.method) == ("", "pictures", "plain")
 
 
+def test_records_are_in_order_suite_by_suite(tmp_path: Path) -> None:
+    for seed, (suite, row) in enumerate([("late", "a/plain"), ("early", "b/plain")]):
+        record = records.good(toys.config(seed=seed))
+        made = provenance(suite=suite, row=row)
+        Store(tmp_path).put(record.model_copy(update={"provenance": made}))
+
+    found = clbench.load(tmp_path)
+
+    assert [(one.suite, one.task) for one in found] == [("early", "b"), ("late", "a")]
+
+
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
@@ -137,6 +148,18 @@ def test_what_was_not_measured_is_not_a_number(tmp_path: Path) -> None:
     (one,) = clbench.load(tmp_path)
 
     np.testing.assert_array_equal(one.R, [[1.0, np.nan], [2.0, 3.0]])
+
+
+def test_a_row_has_both_seeds_and_the_parameters_that_are_trained(tmp_path: Path) -> None:
+    record = records.good(toys.config(seed=3, data_seed=5))
+    assert record.result is not None
+    counts = {"num_parameters": {"trained": 420, "main_net": 102}}
+    result = record.result.model_copy(update=counts)
+    Store(tmp_path).put(record.model_copy(update={"result": result}))
+
+    row = clbench.load(tmp_path)[0].tidy()
+
+    assert (row["seed"], row["data_seed"], row["parameters"]) == (3, 5, 420)
 
 
 def test_means_are_over_seeds_and_over_nothing_else(results: Path) -> None:

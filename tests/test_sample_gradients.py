@@ -19,6 +19,7 @@ from clbench.scenario import OutputLayout, Scenario
 from clbench_copytask.elman import Elman
 from clbench_copytask.lstm import Lstm
 from clbench_copytask.recurrent import RecurrentParams
+from clbench_vision.classification import Classification
 from clbench_vision.mlp import Mlp, MlpParams
 
 LAYOUT = OutputLayout(Scenario.TASK_IL, "per-task", 2, 3)
@@ -100,6 +101,36 @@ def test_the_heads_of_other_tasks_have_none() -> None:
 
     assert squares["W_out"][:3].abs().max() == 0
     assert squares["W_out"][3:].min() > 0
+
+
+def test_predicted_targets_are_those_that_the_task_s_own_outputs_stand_for() -> None:
+    net, batch = CASES["linear"]
+    biases = torch.tensor([9.0, 0.0, 0.0, 0.0, 0.0, 1.0])  # 9 is of task 0, 1 of task 1
+    params = {"W": torch.zeros(6, 4).double(), "b": biases.double()}
+    learner: Any = SimpleNamespace(net=net, layout=LAYOUT, objective=Classification())
+
+    found = WeightConsolidation(params, cast(Any, None), learner, Context()).predicted(batch)
+
+    assert batch.targets.unique().tolist() == [0, 1, 2]
+    assert found.targets.tolist() == [2] * 7
+    assert torch.equal(found.inputs, batch.inputs)
+    assert found.task_id == 1
+
+
+@pytest.mark.parametrize(("case", "layer", "weight"), [("mlp", "h1", "W1"), ("elman", "h", "W_hh")])
+def test_units_that_are_masked_in_a_task_have_none_from_it(
+    case: str, layer: str, weight: str
+) -> None:
+    consolidation, batch = _consolidation(case)
+    objective: Any = toys.CrossEntropy() if batch.window is None else toys.Squares()
+    learner: Any = SimpleNamespace(net=CASES[case][0], layout=LAYOUT, objective=objective)
+    gains = {layer: torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0]).double()}
+    active = {name: tensor.abs() for name, tensor in consolidation.params.items()}
+    masked = replace(consolidation, params=active, learner=learner, forward=Context(gains=gains))
+
+    squares = masked.squared_gradients(batch)[weight].sum(1)
+
+    assert (squares > 0).tolist() == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize("case", CASES)
