@@ -15,6 +15,7 @@ import toys
 from command import CLBENCH
 
 from clbench import gate, staleness
+from clbench.hookspecs import Entry, hookimpl
 from clbench.records import Record
 from clbench.registry import Registry
 from clbench.store import Store
@@ -101,6 +102,24 @@ def test_each_distribution_has_one_line_with_its_parts_and_their_versions(
         "toys: its code has changed since 2 records were made, and it still has the same versions "
         "(linear 1, pictures 1, plain 1): raise that of what has changed, or run again with --force"
     ]
+
+
+def test_distributions_are_told_of_in_the_order_of_their_names(tmp_path: Path) -> None:
+    class Other:
+        @hookimpl
+        def clbench_learners(self) -> list[Entry]:
+            return [Entry("another", "toys:Plain", "from elsewhere")]
+
+    registry, store = toys.registry(), Store(tmp_path)
+    registry.register(Other(), "other", "other", "0.1")
+    configs = [toys.config(), toys.config(learner="another")]
+    for config, names in zip(configs, (["toys"], ["other", "toys"]), strict=True):
+        made = records.provenance(code=dict.fromkeys(names, "0" * 16))
+        store.put(records.good(config).model_copy(update={"provenance": made}))
+
+    found = staleness.notices(configs, store, registry)
+
+    assert [line.partition(":")[0] for line in found] == ["other", "toys"]
 
 
 @pytest.mark.parametrize("provenance", [None, records.provenance()])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import toys
 from suite_files import GOOD, load
 
+from clbench import suite
+from clbench.hookspecs import Entry, hookimpl
 from clbench.scenario import Scenario
 from clbench.suite import Suite
 from clbench.thresholds import Threshold
@@ -111,6 +114,43 @@ def test_the_data_seed_is_fixed_or_follows_the_seed(tmp_path: Path) -> None:
 
     assert [cell.data_seed for cell in fixed] == [7, 7]
     assert [cell.data_seed for cell in following] == [1, 2]
+
+
+def test_a_data_seed_among_the_defaults_takes_the_place_of_that_of_the_suite(
+    tmp_path: Path,
+) -> None:
+    text = GOOD.replace("seeds:", "data_seed: 7\nseeds:")
+    text = text.replace("defaults:", "defaults:\n  data_seed: 9")
+
+    assert [cell.data_seed for cell in load(tmp_path, text).rows[0].cells] == [9, 9]
+
+
+def test_a_label_may_be_for_one_task_only(tmp_path: Path) -> None:
+    text = GOOD.replace("methods:", "  echoes: {family: echoes}\nmethods:")
+    text = text.replace(
+        "{learner: plain}", "{learner: plain, label: Plain, on: {echoes: {label: As it is}}}"
+    )
+
+    labels = {row.task: row.method_label for row in load(tmp_path, text).rows}
+
+    assert labels == {"pictures": "Plain", "echoes": "As it is"}
+
+
+def test_a_cell_names_the_distributions_of_its_own_parts_only(tmp_path: Path) -> None:
+    class More:
+        @hookimpl
+        def clbench_learners(self) -> list[Entry]:
+            return [Entry("another", "toys:Plain", "from elsewhere")]
+
+    registry = toys.registry()
+    registry.register(More(), "more", "more", "0.2")
+    path = tmp_path / "toy.yaml"
+    path.write_text(GOOD.replace("  plain:", "  another: {learner: another}\n  plain:"))
+
+    another, plain = suite.load(path, registry).rows
+
+    assert another.cells[0].plugins == {"toys": "0.1", "more": "0.2"}
+    assert plain.cells[0].plugins == {"toys": "0.1"}
 
 
 def test_a_task_has_a_data_seed_of_its_own_where_it_names_one(tmp_path: Path) -> None:
