@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from clbench.config import Adam, Sgd, Training
 from clbench.protocols import Batch, Context, Learner, LearnerContext, MainNet, Query, SequenceSpec
-from clbench.scenario import OutputLayout, Scenario
+from clbench.scenario import Heads, OutputLayout, Scenario
 from clbench.testing import LearnerContract, equal, snapshot
 from clbench_copytask.elman import Elman
 from clbench_copytask.permuted_copy import PermutedCopy, PermutedCopyParams
@@ -274,11 +274,15 @@ def test_shorter_sequences_are_filled_up_at_their_ends() -> None:
     assert inputs[:, 2:, 0].T.tolist() == 2 * [[8.0, 8.0, 8.0, 8.0, 8.0]]
 
 
-def test_generative_replay_consolidates_the_main_net_alone_at_the_end_of_a_task() -> None:
+@pytest.mark.parametrize("heads", ["per-task", "shared"])
+def test_generative_replay_consolidates_the_main_net_alone_at_the_end_of_a_task(
+    heads: Heads,
+) -> None:
     def build(net: MainNet) -> tuple[OnlineEwc]:
         return (OnlineEwc(OnlineEwcParams(ewc_lambda=1.0, fisher_samples=8), net),)
 
-    context = replace(_context(), build_regularizers=build)
+    layout = replace(LAYOUT, heads=heads)
+    context = replace(_context(), layout=layout, build_regularizers=build)
     learner = GenerativeReplay(SMALL, context)
 
     learner.end_task(1, _Data(1))
@@ -286,7 +290,8 @@ def test_generative_replay_consolidates_the_main_net_alone_at_the_end_of_a_task(
     ((main,), (decoder,)) = learner._regularizers, learner._decoder_regularizers
     saved = main.state()
     rows = [bool(row.any()) for row in saved["fisher"]["W_out"]]
-    assert rows == 3 * [False] + 3 * [True] + 10 * [False]  # other heads, and the latents
+    others = 3 * [False] if heads == "per-task" else []  # rows of each other head
+    assert rows == others + 3 * [True] + 2 * others + 4 * [False]  # those of the latents last
     assert saved["anchor"].keys() == learner._net.shapes.keys()
     for name, anchor in saved["anchor"].items():
         assert torch.equal(anchor, learner.parameters.named[f"main.{name}"])
