@@ -185,6 +185,18 @@ def test_one_xor_is_the_pattern_with_its_permutation() -> None:
         assert torch.equal(task.train.targets, x ^ x[:, order])
 
 
+@pytest.mark.parametrize("permutations", ["separate", "iterated"])
+@pytest.mark.parametrize("permute", ["time", "width", "both"])
+def test_one_xor_is_with_the_permutation_of_the_permuted_copy_task(
+    permute: str, permutations: str
+) -> None:
+    tasks = _make(PatternManipulation, permute=permute, permutations=permutations)
+
+    for task, copy in zip(tasks, _make(PermutedCopy, permute=permute), strict=True):
+        assert torch.equal(task.train.inputs, copy.train.inputs)
+        assert torch.equal(task.train.targets, _patterns(task) ^ copy.train.targets)
+
+
 def test_separate_xors_take_all_permutations_of_the_pattern() -> None:
     task = _make(PatternManipulation, xor_iterations=5)[0]
     x = _patterns(task)

@@ -261,6 +261,22 @@ def test_moments_are_forgotten_at_each_task_unless_they_are_kept(optimizer: Sgd 
     assert equal(reset.state()["optimiser"], fresh)
 
 
+@pytest.mark.parametrize("look_ahead", [False, True])
+def test_the_gradient_of_loss_and_penalty_is_clipped_as_one(look_ahead: bool) -> None:
+    """The first task has the gradient of its loss alone; in the second one the penalty adds its."""
+    learner = _learner(_params(beta=1000.0, look_ahead=look_ahead), clip_grad_norm=0.02)
+    lengths = []
+
+    for task_id in range(2):
+        learner.begin_task(task_id)
+        for batch in _batches(task_id, 3):
+            before = learner._parameters.values.clone()
+            learner.observe(batch)
+            lengths.append(float((learner._parameters.values - before).norm()))
+
+    assert lengths == pytest.approx(6 * [0.1 * 0.02], rel=1e-3)
+
+
 def test_weights_of_no_task_in_particular_are_those_of_the_current_one() -> None:
     learner = _learner(_params())
 

@@ -40,6 +40,17 @@ def test_test_points_are_the_polynomials_without_noise() -> None:
         torch.testing.assert_close(test.targets, polynomial(test.inputs))
 
 
+def test_there_are_as_many_points_as_asked_for_the_test_points_equidistant() -> None:
+    family = ToyRegression(ToyRegressionParams(num_train=7, num_test=5))
+    tasks = family.tasks(42, Scenario.TASK_IL)
+
+    (test,) = tasks[1].test_batches()
+
+    assert [task.train_size for task in tasks] == [7, 7, 7]
+    assert test.inputs.flatten().tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    assert test.targets.flatten().tolist() == [1.0, -0.5, -1.0, -0.5, 1.0]  # 2 x^2 - 1
+
+
 def test_tasks_share_relative_positions_and_noise() -> None:
     relative, noises = [], []
     for task_id, low in enumerate((-4, -1, 2)):

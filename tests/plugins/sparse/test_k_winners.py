@@ -252,8 +252,12 @@ def test_a_reset_layer_is_as_new(layer: Layer) -> None:
     assert winners.entropy() == 0.0
 
 
-def test_the_entropy_is_largest_where_all_units_win_equally_often() -> None:
-    winners = KWinners(KWinnersParams(percent_on=0.25), 4)
+@pytest.mark.parametrize("k_inference_factor", [1.0, 2.0])
+def test_the_entropy_is_largest_where_all_units_win_equally_often(
+    k_inference_factor: float,
+) -> None:
+    params = KWinnersParams(percent_on=0.25, k_inference_factor=k_inference_factor)
+    winners = KWinners(params, 4)
 
     winners(torch.eye(4), training=True)
 
@@ -271,9 +275,13 @@ def test_the_entropy_is_zero_where_the_same_units_always_win() -> None:
     assert winners.max_entropy == 2.0
 
 
+@pytest.mark.parametrize("k_inference_factor", [1.0, 2.0])
 @pytest.mark.parametrize(("local", "k", "n"), [(True, 1, 4), (False, 3, 12)])
-def test_the_entropy_of_channels_counts_every_place(local: bool, k: int, n: int) -> None:
-    winners = KWinners2d(KWinnersParams(percent_on=0.25), 4, local=local)
+def test_the_entropy_of_channels_counts_every_place(
+    local: bool, k: int, n: int, k_inference_factor: float
+) -> None:
+    params = KWinnersParams(percent_on=0.25, k_inference_factor=k_inference_factor)
+    winners = KWinners2d(params, 4, local=local)
     x = torch.eye(4)[:, :, None, None].expand(4, 4, 1, 3)  # in sample i channel i, at all places
 
     winners(x, training=True)
