@@ -60,7 +60,7 @@ def test_the_first_step_is_of_the_step_size_whatever_the_gradient(feed: Any) -> 
 
 
 def test_moments_of_weights_without_gradient_end_at_zero(dictated: Any) -> None:
-    params = StreamAdamWParams(betas=(0.9, 0.9))
+    params = StreamAdamWParams(betas=(0.6, 0.9))
     learner = StreamAdamW(params, dictated({"w": torch.zeros(2)}))
     moments = []
     for first in [1e-16] + [0.0] * 63:
@@ -70,5 +70,6 @@ def test_moments_of_weights_without_gradient_end_at_zero(dictated: Any) -> None:
 
     assert 0 < moments[62]["v"][0] < 1e-34
     assert moments[63]["v"][0] == 0
-    assert moments[63]["m"][0] > 1e-34
+    left = 0.4e-16 * 0.6**63  # 4e-31: small, and kept
+    assert float(moments[63]["m"][0]) == pytest.approx(left, rel=1e-4, abs=0)
     assert moments[63]["v"][1] == pytest.approx(1 - 0.9**64)

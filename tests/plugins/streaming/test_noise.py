@@ -62,6 +62,12 @@ def test_equal_seeds_draw_equal_numbers_and_others_do_not() -> None:
     assert not torch.equal(_drawn(1000), _drawn(1000, seed=1))
 
 
+def test_a_thousand_seeds_begin_at_a_thousand_places() -> None:
+    sources = [Noise(generator(seed, "noise")) for seed in range(1000)]
+
+    assert len({tuple(source.state().tolist()) for source in sources}) == 1000
+
+
 def test_it_goes_on_from_a_saved_state() -> None:
     source, other = Noise(generator(0, "noise")), Noise(generator(1, "noise"))
     source.fill(torch.empty(101))

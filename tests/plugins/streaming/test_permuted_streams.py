@@ -96,6 +96,17 @@ def test_each_task_has_labels_of_its_own_the_first_one_too() -> None:
 
 
 @each_stream
+def test_numbers_are_on_the_scale_that_is_asked_for(family: type) -> None:
+    unit, signed = (
+        _sweep(_tasks(family, pixels=pixels)[1]).inputs for pixels in ("unit", "signed")
+    )
+
+    assert torch.equal((unit * 255).frac(), torch.zeros_like(unit))
+    assert 0 <= float(unit.min()) < float(unit.max()) <= 1
+    torch.testing.assert_close(signed, 2 * unit - 1)
+
+
+@each_stream
 def test_permutations_come_from_the_data_seed_and_the_task_alone(family: type) -> None:
     def permutations(tasks: Sequence[StreamTask]) -> list[list[int]]:
         both = [(task.order, task.labels) for task in tasks]
