@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from clbench.errors import ClbenchError
-from clbench.protocols import TaskFamily
+from clbench.protocols import Batch, Task, TaskFamily
 from clbench.scenario import Scenario
 from clbench.testing import FamilyContract, equal, snapshot
 from clbench_streaming.permuted_streams import InputPermutedStream, PermutedStreamParams
+from clbench_vision import incremental_cifar
 from clbench_vision.classification import Classification
+from clbench_vision.datasets import Split
 from clbench_vision.incremental_cifar import IncrementalCifar, IncrementalCifarParams
 from clbench_vision.permuted_images import PermutedImages, PermutedImagesParams
-from clbench_vision.pictures import flip_and_crop, padded, scaled
+from clbench_vision.pictures import Pixels, flip_and_crop, padded, scaled
 from clbench_vision.split_images import SplitImages, SplitImagesParams
 
 
@@ -37,6 +39,11 @@ class TestSplit(FamilyContract):
     def build(self) -> TaskFamily:
         params = SplitImagesParams(num_tasks=3, class_order="shuffled", augmentation="flip-crop")
         return SplitImages(params)
+
+
+def _tested(task: Task) -> Batch:
+    (batch,) = task.test_batches()
+    return batch
 
 
 def _permuted(**params: Any) -> PermutedImages:
@@ -140,6 +147,29 @@ def test_incremental_cifar_begins_with_all_of_cifar_10() -> None:
     assert first.train_stream(torch.Generator()).next(7).inputs.shape == (7, 3, 4, 4)
 
 
+def test_incremental_cifar_goes_on_with_the_next_ten_classes_at_each_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Cifar100:
+        """A black picture of class 0, one of class 1 a little brighter, and so on."""
+
+        def load(self, split: str) -> Split:
+            labels = torch.arange(100)
+            return Split(labels.byte().view(-1, 1, 1, 1).expand(-1, 3, 4, 4), labels)
+
+    monkeypatch.setattr(incremental_cifar, "CIFAR100", Cifar100())
+    family = IncrementalCifar(IncrementalCifarParams(num_tasks=11, pixels="unit"))
+
+    _, *tasks = family.tasks(0, Scenario.CLASS_IL)
+
+    assert len(tasks) == 10
+    for t, task in enumerate(tasks):
+        for batch in (_tested(task), task.train_stream(torch.Generator()).next(10)):
+            classes = (batch.inputs[:, 0, 0, 0] * 255).round().long()
+            assert sorted(classes.tolist()) == list(range(10 * t, 10 * t + 10))
+            assert torch.equal(batch.targets, 10 + classes)  # behind those of CIFAR-10
+
+
 def test_bytes_become_numbers_on_the_stated_scale() -> None:
     pictures = torch.tensor([0, 255], dtype=torch.uint8).repeat(3).view(1, 3, 1, 2)
 
@@ -148,6 +178,36 @@ def test_bytes_become_numbers_on_the_stated_scale() -> None:
     expected = [(v - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225)) for v in (0, 1)]  # fmt: skip
     assert scaled(pictures, "imagenet").flatten().tolist() == pytest.approx(expected)
     assert padded(pictures, 0) is pictures
+
+
+@pytest.mark.parametrize("pixels", ["unit", "signed", "imagenet"])
+@pytest.mark.parametrize(
+    ("family", "params"),
+    [
+        (PermutedImages, {"dataset": "cifar10", "num_tasks": 1, "first_task": "identity"}),
+        (SplitImages, {"dataset": "cifar10", "num_tasks": 1, "classes_per_task": 10}),
+        (IncrementalCifar, {"num_tasks": 1}),
+    ],
+)
+def test_every_family_gives_numbers_on_the_scale_that_is_asked_for(
+    family: Any, params: dict[str, Any], pixels: Pixels
+) -> None:
+    pictures = incremental_cifar.CIFAR10.load("test").pictures
+
+    (task,) = family(family.Params(pixels=pixels, **params)).tasks(0, Scenario.TASK_IL)
+
+    assert torch.equal(_tested(task).inputs, scaled(pictures, pixels))
+
+
+def test_split_pictures_have_a_black_frame_of_the_width_asked_for() -> None:
+    plain, framed = (SplitImages(SplitImagesParams(padding=width)) for width in (0, 2))
+    inputs, wide = (
+        _tested(family.tasks(0, Scenario.TASK_IL)[1]).inputs for family in (plain, framed)
+    )
+
+    assert framed.spec.input_shape == wide.shape[1:] == (1, 8, 8)
+    assert torch.equal(wide[:, :, 2:-2, 2:-2], inputs)
+    assert wide.count_nonzero() == inputs.count_nonzero()
 
 
 @pytest.mark.parametrize(
@@ -188,6 +248,16 @@ def test_augmented_pictures_are_mirrored_cuts_of_their_frame() -> None:
         assert len(ways) == 1
         seen |= ways
     assert len(seen) == 18  # every cut, mirrored and not
+
+
+def test_the_frame_is_four_pixels_wide_unless_another_width_is_asked_for() -> None:
+    pictures = torch.zeros(2000, 1, 9, 9, dtype=torch.uint8)
+    pictures[:, :, 4, 4] = 255
+
+    found = flip_and_crop(pictures, torch.Generator().manual_seed(0))
+
+    assert torch.equal(found.flatten(1).count_nonzero(1), torch.ones(2000).long())
+    assert found.sum(0).count_nonzero() == 81  # by up to four pixels the centre gets everywhere
 
 
 def test_an_augmented_stream_can_be_restored() -> None:

@@ -8,6 +8,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,45 @@ def test_swapped_and_foreign_files_are_refused(
     assert str(caught.value) == f"{tmp_path / file}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "split", "size", "per_class"),
+    [
+        (datasets.FASHION_MNIST, "train", 60_000, 6_000),
+        (datasets.FASHION_MNIST, "test", 10_000, 1_000),
+        (datasets.KMNIST, "train", 60_000, 6_000),
+        (datasets.KMNIST, "test", 10_000, 1_000),
+        (datasets.EMNIST_BALANCED, "train", 112_800, 2_400),
+        (datasets.EMNIST_BALANCED, "test", 18_800, 400),
+    ],
+)
+def test_labels_of_a_balanced_dataset_must_be_equally_frequent(
+    dataset: IdxDataset,
+    split: Any,
+    size: int,
+    per_class: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLBENCH_DATA", str(tmp_path))
+    folder = tmp_path / dataset.name
+    folder.mkdir()
+    files = dataset.files[:2] if split == "train" else dataset.files[2:]
+    pictures, labels = (folder / file.name.removesuffix(".gz") for file in files)
+    small = replace(dataset, shape=(1, 1, 1))
+    numbers = np.arange(size) % dataset.num_classes
+    pictures.write_bytes(_idx(np.zeros((size, 1, 1))))
+    labels.write_bytes(_idx(numbers))
+    assert small.load(split).labels.bincount().tolist() == [per_class] * dataset.num_classes
+    numbers[0] = 1
+    labels.write_bytes(_idx(numbers))
+
+    with pytest.raises(DamagedFileError) as caught:
+        small.load(split)
+
+    what = f"expected {per_class} labels of each class: another dataset's file?"
+    assert str(caught.value) == f"{labels}: {what}"
+
+
 def _batch(size: int = 3, **changes: Any) -> bytes:
     data = np.arange(size * 3072).astype(np.uint8).reshape(size, 3072)
     return pickle.dumps({b"data": data, b"labels": list(range(size))} | changes)
@@ -175,6 +215,16 @@ def test_cifar_is_read_from_its_archive_or_its_folder(
     )
 
 
+def test_the_classes_of_cifar_100_are_the_fine_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLBENCH_DATA", str(tmp_path))
+    (tmp_path / "train").write_bytes(_changed(fine_labels=[7, 99, 0], coarse_labels=[1, 19, 2]))
+    dataset = replace(datasets.CIFAR100, train_members=(DataFile("train"),))
+
+    assert dataset.load("train").labels.tolist() == [7, 99, 0]
+
+
 def test_a_damaged_archive_and_one_without_the_batch_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     with tarfile.open(path, "w:gz"):
@@ -201,7 +251,7 @@ def test_jpeg_pictures_are_read_in_one_fixed_order(
     split = JpegCifar10().load("train")
 
     assert split.pictures.shape == (10, 3, 32, 32)
-    assert sorted(split.labels.tolist()) == list(range(10))
+    assert split.labels.tolist() == [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]  # NumPy's permutation of seed 0
     for picture, label in zip(split.pictures, split.labels.tolist(), strict=True):
         assert abs(int(picture[0, 0, 0]) - 20 * label) < 8  # red says which class it is
     with pytest.raises(DamagedFileError, match="has no pictures of 32 x 32 pixels under 'test/'"):

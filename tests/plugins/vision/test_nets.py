@@ -19,6 +19,7 @@ from clbench.testing import NetContract, equal, snapshot
 from clbench_sparse.k_winners import KWinnersParams
 from clbench_vision.classification import Classification
 from clbench_vision.cnn import Cnn, CnnParams
+from clbench_vision.hidden import Init, draw_weights
 from clbench_vision.mlp import Mlp, MlpParams
 
 SPEC = SequenceSpec(kind="classification", input_shape=(1, 12, 12), outputs_per_task=2, num_tasks=2)
@@ -105,6 +106,31 @@ def test_parameter_counts_are_those_of_the_sources(
     shapes = net(params, spec, layout).shapes
 
     assert sum(torch.Size(one).numel() for one in shapes.values()) == count
+
+
+@pytest.mark.parametrize(
+    ("init", "bounds"),
+    [
+        # fan-in 3 * 25 of the kernel and 100 of the matrix, whose biases have the same bounds
+        ("fan-in", {"K": 75**-0.5, "k": 75**-0.5, "W": 0.1, "b": 0.1}),
+        # fan-in + fan-out: (3 + 125) * 25 = 3200, and 100 + 500
+        ("xavier", {"K": (6 / 3200) ** 0.5, "k": 0.0, "W": 0.1, "b": 0.0}),
+    ],
+)
+def test_fresh_weights_are_uniform_within_the_bounds_of_their_fans(
+    init: Init, bounds: dict[str, float]
+) -> None:
+    shapes = {"K": (125, 3, 5, 5), "k": (125,), "W": (500, 100), "b": (500,)}
+
+    drawn = draw_weights(shapes, init, _generator())
+
+    assert {name: tuple(tensor.shape) for name, tensor in drawn.items()} == shapes
+    for name, bound in bounds.items():
+        assert 0.9 * bound <= float(drawn[name].max()) <= bound
+        assert -bound <= float(drawn[name].min()) <= -0.9 * bound
+        nearer = float((drawn[name].abs() < bound / 2).float().mean())
+        expected = 0.5 if bound else 0.0
+        assert nearer == pytest.approx(expected, abs=0.18)  # four standard errors of the 125
 
 
 def test_the_mlp_is_its_formula() -> None:
