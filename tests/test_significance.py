@@ -97,4 +97,4 @@ def test_rounding_of_equal_values_is_no_scatter() -> None:
 
     assert len(set(mixed)) == 2
     assert variance(mixed) == 0.0
-    assert variance([0.0, 1e-5]) == pytest.approx(5e-11)
+    assert variance([0.0, 1e-5]) == pytest.approx(5e-11, rel=1e-9, abs=0)
