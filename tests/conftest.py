@@ -1,4 +1,4 @@
-"""For all tests: one thread, and no cache outside the tests' own folders."""
+"""For all tests: one thread, and a cache for each file of tests, which no other meets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("CLBENCH_FUZZ", "ci"))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = os.environ.get("CLBENCH_CACHE")
     os.environ["CLBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
