@@ -347,7 +347,7 @@ def test_interrupting_leaves_no_orphan_and_no_torn_file_and_the_rest_runs_later(
     temporary.mkdir()
     slow = tmp_path / "slow.yaml"
     slow.write_text(
-        TINY.replace("iterations: 10", "iterations: 300").replace("[0, 1]", "[0, 1, 2, 3]")
+        TINY.replace("iterations: 10", "iterations: 100").replace("[0, 1]", "[0, 1, 2, 3]")
     )
     records = tmp_path / "results" / "records"
     with subprocess.Popen(

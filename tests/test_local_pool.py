@@ -99,7 +99,7 @@ def test_every_cell_ends_in_one_record_whatever_happens_to_it(
     odd = ["raises-what-cannot-be-sent", "interrupts"]
     rows = ["hangs", *odd, "good", "raises", "exits", "dies", "is-killed", "prints", "also-good"]
 
-    found = _run(rows, tmp_path, timeout=30.0).records  # a busy machine begins in 10 s or more
+    found = _run(rows, tmp_path, timeout=20.0).records  # a busy machine begins in 10 s or more
 
     assert {row: found[row].status for row in odd} == dict.fromkeys(odd, "failed")
     assert {row: record.status for row, record in found.items() if row not in odd} == {

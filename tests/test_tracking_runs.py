@@ -44,12 +44,13 @@ def test_tracking_changes_nothing_of_the_records_and_a_failure_of_it_is_noticed(
     (tmp_path / "tiny.yaml").write_text(SUITE)
     (tmp_path / "broken-runs").mkdir()
     (tmp_path / "broken-runs" / "tiny").write_text("")  # where the folder of the suite would be
-    run = ("run", "tiny.yaml", "--jobs", "2")
-    alone = _clbench(tmp_path, *run, "--results", "alone")
-    tracked = _clbench(tmp_path, *run, "--results", "tracked", "--track", "tensorboard")
-    again = _clbench(tmp_path, *run, "--results", "alone", "--track", "tensorboard")
+    run, one, two = ("run", "tiny.yaml"), ("--jobs", "1"), ("--jobs", "2")
+    track = ("--track", "tensorboard")
+    alone = _clbench(tmp_path, *run, *one, "--results", "alone")
+    tracked = _clbench(tmp_path, *run, *two, "--results", "tracked", *track)
+    again = _clbench(tmp_path, *run, *one, "--results", "alone", *track)
     broken = _clbench(
-        tmp_path, *run, "--results", "broken", "--track", "tensorboard:folder=broken-runs"
+        tmp_path, *run, *one, "--results", "broken", "--track", "tensorboard:folder=broken-runs"
     )
 
     assert [done.returncode for done in (alone, tracked, again, broken)] == [0, 0, 0, 0]
