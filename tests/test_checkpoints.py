@@ -259,7 +259,7 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path: Path) -> 
     suite.write_text(suite_files.LONG)
     command = [CLBENCH, "run", str(suite)]
     command += ["--checkpoint-seconds", "0.2", "--results"]
-    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
     alone = subprocess.run(
         [*command, str(tmp_path / "alone")], env=environment, capture_output=True
     )
@@ -282,7 +282,7 @@ def test_every_method_of_the_guard_survives_kills_at_random_moments(tmp_path: Pa
     command = [CLBENCH, "run"]
     command += [str(ROOT / "suites" / "guard.yaml"), "--budget", "0.06", "--jobs", "2"]
     command += ["--checkpoint-seconds", "0.1", "--results"]
-    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     subprocess.run([*command, str(alone)], env=environment, capture_output=True, check=True)
     records = Store(alone).scan()[0]

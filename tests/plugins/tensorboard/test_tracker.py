@@ -197,7 +197,7 @@ def test_a_cell_that_is_killed_leaves_one_whole_run_and_the_record_of_one_left_a
     (tmp_path / "long.yaml").write_text(suite_files.LONG)
     command = [CLBENCH, "run", "long.yaml", "--checkpoint-seconds", "0.2"]
     track = ["--track", "tensorboard"]
-    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
     subprocess.run([*command, "--results", "alone"], cwd=tmp_path, env=environment, check=True)
 
     process = subprocess.Popen([*command, *track], cwd=tmp_path, env=environment)
