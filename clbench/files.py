@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,8 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     """A file to write into, which takes the place of `path` when the block has ended.
 
     A reader finds the old file or the whole new one, also where several processes write. Where the
-    block raises, the old file stays, and nothing else is left.
+    block raises, the old file stays, and nothing else is left. Permissions are those of the old
+    file.
 
     Args:
         path: Where the file is to be; its folder is there.
@@ -31,6 +33,8 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -18,6 +18,7 @@ from tabulate import tabulate
 from clbench import columns
 from clbench.columns import BEST, DEFAULT, Column, View, percent
 from clbench.errors import ClbenchError
+from clbench.files import written_whole
 from clbench.metrics import SUMMARIES, Aggregate
 from clbench.tables import Line, ResultsTable
 
@@ -416,7 +417,8 @@ def update(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
     line_end = "\r\n" if text.startswith("\r\n", begin) else "\n"
     block = f"\n\n{to_markdown(table, view)}\n".replace("\n", line_end)
     try:
-        path.write_text(text[:begin] + block + text[end:], encoding="utf-8", newline="")
+        with written_whole(path.resolve()) as file:  # a link stays one
+            file.write((text[:begin] + block + text[end:]).encode())
     except OSError as error:
         raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
     return True

@@ -95,7 +95,8 @@ def reporter(folder: Path) -> Callable[[Progress], None]:
 
     def report(progress: Progress) -> None:
         path = folder / f"{progress.cell_id}.json"
-        with contextlib.suppress(OSError), written_whole(path) as file:  # no parent, no room
+        # nobody is told where the parent is gone or its disk full
+        with contextlib.suppress(OSError), written_whole(path) as file:
             file.write(json.dumps(asdict(progress)).encode())
 
     return report

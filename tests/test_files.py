@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o755])
+def test_permissions_are_those_of_the_old_file(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    path.chmod(mode)
+
+    with written_whole(path) as file:
+        file.write(b"new")
+
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

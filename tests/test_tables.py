@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 from dataclasses import replace
@@ -16,7 +15,7 @@ import suite_files
 from rich.console import Console
 
 from clbench import columns, gate, published, render, tables
-from clbench.errors import ClbenchError, FileError
+from clbench.errors import FileError
 from clbench.metrics import Aggregate
 from clbench.published import Entry, Number
 from clbench.records import MetricInfo, Online
@@ -268,40 +267,6 @@ def test_csv_has_a_line_per_row(suite: Suite, store: Store, ledger: published.Le
     assert rows[2]["final_accuracy"] == ""
 
 
-def test_a_table_is_put_between_markers_and_checked_there(
-    suite: Suite, store: Store, ledger: published.Ledger, tmp_path: Path
-) -> None:
-    path = tmp_path / "README.md"
-    path.write_text("before\n<!-- clbench:begin toy -->\nold\n<!-- clbench:end toy -->\nafter\n")
-    table = tables.collect(suite, store, ledger)
-
-    assert not render.is_current(path, table)
-    assert render.update(path, table)
-    assert not render.update(path, table)
-
-    text = path.read_text()
-    assert text.startswith("before\n<!-- clbench:begin toy -->\n\n| Task A")
-    assert text.endswith("<!-- clbench:end toy -->\nafter\n")
-    assert "old" not in text
-    assert render.is_current(path, table)
-
-
-def test_a_file_keeps_its_ends_of_lines(suite: Suite, store: Store, tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_bytes(
-        b"before\r\n<!-- clbench:begin toy -->\r\n<!-- clbench:end toy -->\r\nafter\r\n"
-    )
-    table = tables.collect(suite, store, None)
-
-    assert render.update(path, table)
-    assert render.is_current(path, table)
-    assert not render.update(path, table)
-
-    written = path.read_bytes()
-    assert written.count(b"\n") == written.count(b"\r\n") > 10
-    assert b"\r\r" not in written
-
-
 def test_a_bar_in_a_name_ends_no_cell(suite: Suite, store: Store) -> None:
     table = tables.collect(suite, store, None)
     first = table.sections[0]
@@ -341,28 +306,6 @@ def test_margins_of_single_rows_are_told(suite: Suite, store: Store, tmp_path: P
 
     assert "within 1 of our mean (rows with a margin of their own: a/plain 2.5); better" in text
     assert "within 1 of our mean; better" in of_b
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("", "expected the marker '<!-- clbench:begin toy -->' once, found it 0 times"),
-        (
-            "<!-- clbench:end toy --><!-- clbench:begin toy -->",
-            "the markers of 'toy' are in the wrong order",
-        ),
-    ],
-)
-def test_missing_or_turned_markers_are_errors(
-    text: str, error: str, suite: Suite, store: Store, tmp_path: Path
-) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(text)
-
-    with pytest.raises(ClbenchError) as caught:
-        render.update(path, tables.collect(suite, store, None))
-
-    assert str(caught.value) == f"{path}: {error}"
 
 
 def test_streams_have_columns_of_their_own(tmp_path: Path) -> None:
@@ -479,20 +422,3 @@ def test_each_row_has_the_digits_of_its_own_metric(suite: Suite, tmp_path: Path)
     assert "| 0.00420 |" in text
     assert table.unit == ""
     assert "during: mean score right after" in text
-
-
-def test_a_file_that_cannot_be_written_is_told(suite: Suite, tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_text("<!-- clbench:begin toy -->\n<!-- clbench:end toy -->\n")
-    table = tables.collect(suite, Store(tmp_path / "none"), None)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "write_text", _refuse)
-        with pytest.raises(ClbenchError) as caught:
-            render.update(path, table)
-
-    assert str(caught.value) == f"cannot write {path}: Read-only file system"
-
-
-def _refuse(*arguments: object, **options: object) -> None:
-    raise OSError(errno.EROFS, "Read-only file system")
