@@ -59,6 +59,14 @@ def tiny_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells report, and may be cut off, at every step and not a few times a second."""
+    from clbench import lessons
+
+    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
+
+
+@pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Toys run in lockstep; how many each program was made of."""
     import toys

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from clbench.checkpoints import Checkpoints
+from clbench.executor import Progress
 
 
 class CutOff(BaseException):
     """As a kill would: nobody catches it."""
+
+
+def until(done: int) -> Callable[[Progress], None]:
+    """A report that cuts off a cell after so many steps."""
+
+    def report(progress: Progress) -> None:
+        if progress.done >= done:
+            raise CutOff
+
+    return report
 
 
 class EveryFifth(Checkpoints):

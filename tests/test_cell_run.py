@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,15 +9,17 @@ from typing import Any, cast
 import pytest
 import torch
 import toys
-from cuts import CutOff, EveryFifth
+from cuts import CutOff, EveryFifth, until
 
-from clbench import lessons, runner
+from clbench import runner
 from clbench.cell_run import CellRun
 from clbench.checkpoints import Checkpoints
 from clbench.config import Training
 from clbench.executor import Progress
 from clbench.protocols import Batch, Learner, Observation, TaskData
 from clbench.scenario import Scenario
+
+pytestmark = pytest.mark.usefixtures("report_at_every_step")
 
 
 def _silent(progress: Progress) -> None:
@@ -73,19 +74,6 @@ def test_a_task_is_consolidated_in_another_order_than_it_was_learnt() -> None:
 # going on from a checkpoint
 
 
-@pytest.fixture(autouse=True)
-def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
-
-
-def _until(done: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.done >= done:
-            raise CutOff
-
-    return report
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -105,7 +93,7 @@ def test_a_cell_goes_on_from_the_end_of_a_task(changes: dict[str, Any], tmp_path
         return Checkpoints(config.id, {}, seconds=1e9, folder=tmp_path)
 
     with pytest.raises(CutOff):
-        runner.run(config, registry, _until(27), at_ends_of_tasks())
+        runner.run(config, registry, until(27), at_ends_of_tasks())
     result, _ = runner.run(config, registry, reports.append, at_ends_of_tasks())
 
     assert {report.resumed_at for report in reports} == {20}
@@ -128,7 +116,7 @@ def test_the_times_of_a_cell_that_goes_on_are_those_of_one_left_alone(
 
     for done in (7, 33):
         with pytest.raises(CutOff):
-            runner.run(config, registry, _until(done), EveryFifth(config.id, {}, folder=tmp_path))
+            runner.run(config, registry, until(done), EveryFifth(config.id, {}, folder=tmp_path))
     _, timing = runner.run(config, registry, _silent, EveryFifth(config.id, {}, folder=tmp_path))
 
     assert now > 60

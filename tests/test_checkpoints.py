@@ -17,9 +17,9 @@ import pytest
 import suite_files
 import toys
 from command import CLBENCH
-from cuts import CutOff, EveryFifth
+from cuts import CutOff, EveryFifth, until
 
-from clbench import checkpoints, lessons, runner, worker
+from clbench import checkpoints, runner, worker
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig
 from clbench.executor import Progress
@@ -32,6 +32,7 @@ from clbench.suite import Row, load
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = {"clbench": "0"}
+pytestmark = pytest.mark.usefixtures("report_at_every_step")
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +40,11 @@ def registry() -> Registry:
     return Registry.discover()
 
 
-@pytest.fixture(autouse=True)
-def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
-
-
-def _until(done: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.done >= done:
-            raise CutOff
-
-    return report
-
-
 def _with_cuts(config: CellConfig, registry: Registry, folder: Path, cuts: list[int]) -> Result:
     """The result of a cell that is cut off after these numbers of steps."""
     for done in cuts:
         with pytest.raises(CutOff):
-            run(config, registry, _until(done), _checkpoints(config, folder))
+            run(config, registry, until(done), _checkpoints(config, folder))
     result, _ = run(config, registry, lambda progress: None, _checkpoints(config, folder))
     return result
 
@@ -144,7 +132,7 @@ def test_reports_tell_where_a_cell_goes_on_from(registry: Registry, tmp_path: Pa
     reports: list[Progress] = []
 
     with pytest.raises(CutOff):
-        run(config, registry, _until(7), _checkpoints(config, tmp_path))
+        run(config, registry, until(7), _checkpoints(config, tmp_path))
     run(config, registry, reports.append, _checkpoints(config, tmp_path))
 
     assert {report.resumed_at for report in reports} == {5}
@@ -164,7 +152,7 @@ def test_a_worker_goes_on_with_the_same_code_of_plugins_only(
 
     monkeypatch.setattr(Registry, "code", lambda self, name: "old")
     with pytest.raises(CutOff):
-        worker.run_here((cell,), _until(7), 60.0)
+        worker.run_here((cell,), until(7), 60.0)
     monkeypatch.setattr(Registry, "code", lambda self, name: code)
     (record,) = worker.run_here((cell,), reports.append, 60.0)
 
@@ -185,18 +173,18 @@ def test_a_worker_begins_anew_once_for_each_command_that_asks_for_it(
     worker.run_here((cell,), lambda progress: None, 60.0)  # to its end; its checkpoint is here yet
 
     firsts = []
-    for command, until in (("one", 33), ("one", 40), ("", 45), ("two", 7), ("one", 7)):
+    for command, done in (("one", 33), ("one", 40), ("", 45), ("two", 7), ("one", 7)):
         reports: list[Progress] = []
         with pytest.raises(CutOff):
-            worker.run_here((replace(cell, anew=command),), _keeping(reports, until), 60.0)
+            worker.run_here((replace(cell, anew=command),), _keeping(reports, done), 60.0)
         firsts.append(reports[0].resumed_at)
 
     assert firsts[0] == firsts[3] == firsts[4] == 0
     assert 25 <= firsts[1] < firsts[2] < 45
 
 
-def _keeping(reports: list[Progress], until: int) -> Callable[[Progress], None]:
-    cut = _until(until)
+def _keeping(reports: list[Progress], done: int) -> Callable[[Progress], None]:
+    cut = until(done)
 
     def report(progress: Progress) -> None:
         reports.append(progress)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import toys
-from cuts import CutOff, EveryFifth
+from cuts import CutOff, EveryFifth, until
 from lockstep_cells import alone, group_of, results, silent, streams
 
-from clbench import lessons
 from clbench.checkpoints import Checkpoints
 from clbench.executor import Progress
 from clbench.matrix import Cell
@@ -22,20 +21,7 @@ from clbench.registry import Registry
 from clbench.runner import run, run_cell, run_group
 
 PROGRAM = {"clbench": "0"}
-pytestmark = pytest.mark.usefixtures("widths")
-
-
-@pytest.fixture(autouse=True)
-def _report_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "REPORT_SECONDS", 0.0)
-
-
-def _until(done: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.done >= done:
-            raise CutOff
-
-    return report
+pytestmark = pytest.mark.usefixtures("widths", "report_at_every_step")
 
 
 def _checkpoints(cells: Sequence[Cell], folder: Path) -> list[Checkpoints]:
@@ -50,7 +36,7 @@ def test_streams_that_are_cut_off_go_on_in_lockstep_bit_for_bit(task: str, tmp_p
 
     for done in (7, 66, 66, 179):
         with pytest.raises(CutOff):
-            run_group(cells, registry, _until(done), _checkpoints(cells, tmp_path))
+            run_group(cells, registry, until(done), _checkpoints(cells, tmp_path))
     records = run_group(cells, registry, silent, _checkpoints(cells, tmp_path))
 
     assert [record.provenance and record.provenance.lockstep for record in records] == [3] * 3
@@ -65,7 +51,7 @@ def _lockstep(records: Sequence[Record]) -> list[int | None]:
 def test_a_checkpoint_made_in_lockstep_does_not_serve_a_cell_alone(tmp_path: Path) -> None:
     cells, registry = streams("cnn", tmp_path), Registry.discover()
     with pytest.raises(CutOff):
-        run_group(cells, registry, _until(70), _checkpoints(cells, tmp_path))
+        run_group(cells, registry, until(70), _checkpoints(cells, tmp_path))
     (kept,) = _checkpoints(cells[:1], tmp_path)
 
     record = run_cell(cells[0], registry, silent, kept)
@@ -82,7 +68,7 @@ def test_cells_that_were_cut_off_alone_go_on_alone(tmp_path: Path, widths: list[
     group = group_of(1, 2)
     for cell, kept in zip(group, _checkpoints(group, tmp_path), strict=True):
         with pytest.raises(CutOff):
-            run_cell(cell, toys.registry(), _until(33), kept)
+            run_cell(cell, toys.registry(), until(33), kept)
 
     reports: list[Progress] = []
     records = run_group(group, toys.registry(), reports.append, _checkpoints(group, tmp_path))
@@ -142,7 +128,7 @@ def test_where_one_has_diverged_the_others_go_on_together(
     monkeypatch.setattr(toys.Plain, "observe", observe)
     group = group_of(1, 2, 3)
     with pytest.raises(CutOff):
-        run_group(group, toys.registry(), _until(33), _checkpoints(group, tmp_path))
+        run_group(group, toys.registry(), until(33), _checkpoints(group, tmp_path))
     widths.clear()
 
     records = run_group(group, toys.registry(), silent, _checkpoints(group, tmp_path))
@@ -199,7 +185,7 @@ def test_what_is_noted_again_when_cells_begin_anew_stands_in_the_record_once(
 def test_only_cells_that_are_equally_far_run_in_lockstep(tmp_path: Path, widths: list[int]) -> None:
     group = group_of(1, 2, 3)
     with pytest.raises(CutOff):
-        run_cell(group[1], toys.registry(), _until(33), _checkpoints(group, tmp_path)[1])
+        run_cell(group[1], toys.registry(), until(33), _checkpoints(group, tmp_path)[1])
 
     records = run_group(group, toys.registry(), silent, _checkpoints(group, tmp_path))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import tiny
 import torch
-from cuts import CutOff, EveryFifth
+from cuts import CutOff, EveryFifth, until
 from torch import Tensor
 
 from clbench import lessons
@@ -45,14 +45,6 @@ ALONE: set[str] = set()
 
 def _silent(progress: Progress) -> None:
     pass
-
-
-def _until(done: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        if progress.done >= done:
-            raise CutOff
-
-    return report
 
 
 def _checkpoints(cells: Sequence[Cell], folder: Path) -> list[Checkpoints]:
@@ -295,7 +287,7 @@ def test_cells_that_are_cut_off_go_on_bit_for_bit_in_lockstep(
 
     for done in (4, 12):
         with pytest.raises(CutOff):
-            run_group(cells, registry, _until(done), _checkpoints(cells, tmp_path))
+            run_group(cells, registry, until(done), _checkpoints(cells, tmp_path))
     records = run_group(cells, registry, _silent, _checkpoints(cells, tmp_path))
     found = {seed: made[-1].state() for seed, made in learners.items()}
 
