@@ -137,18 +137,18 @@ def test_workers_hold_interrupts_from_their_first_moment_on(tmp_path: Path) -> N
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())  # here not
 
 
-def test_no_further_cell_is_begun_when_asked_to_stop(tmp_path: Path) -> None:
-    stop: list[bool] = []
-    listener = Listener()
-    groups = [(Cell("toy", "good", toys.config(seed=i)),) for i in range(20)]
+def test_no_further_cell_is_begun_when_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop: list[int] = []
+    monkeypatch.setattr(
+        Listener, "finished", lambda self, cell, record: stop.append(record.config.seed)
+    )
 
-    def finished(cell: Cell, record: Record) -> None:
-        stop.append(True)
+    # one worker: while the second cell hangs, the first one's record asks to stop
+    _run(["good", "hangs", "also-good"], tmp_path, jobs=1, should_stop=lambda: bool(stop))
 
-    listener.finished = finished  # type: ignore[method-assign]
-    run_pool(groups, listener, lambda: bool(stop), misbehave, 1, None, tmp_path)
-
-    assert 1 <= len(stop) < 20
+    assert stop == [0]
 
 
 def test_records_that_the_listener_has_taken_are_let_go(
