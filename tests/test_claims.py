@@ -82,7 +82,7 @@ def test_without_a_place_for_claims_everything_is_run(
 
 def test_a_second_run_leaves_alone_what_the_first_is_running(tmp_path: Path) -> None:
     suite = tmp_path / "tiny.yaml"
-    suite.write_text(SUITE.replace("iterations: 10", "iterations: 200"))
+    suite.write_text(SUITE.replace("iterations: 10", "iterations: 20"))
     environment = os.environ | {"CLBENCH_CACHE": str(tmp_path / "cache")}
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
@@ -99,8 +99,13 @@ def test_a_second_run_leaves_alone_what_the_first_is_running(tmp_path: Path) -> 
     while not list((tmp_path / "cache").glob("claims/*/*.json")):
         assert first.poll() is None
         time.sleep(0.05)
-    second = begin()
-    (_, one), (_, two) = first.communicate(timeout=120), second.communicate(timeout=120)
+    first.send_signal(signal.SIGSTOP)  # so that it cannot be done before the second looks
+    try:
+        second = begin()
+        _, two = second.communicate(timeout=120)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    _, one = first.communicate(timeout=120)
 
     assert (first.returncode, second.returncode) == (0, 0), one + two
     assert "2 cells are being run by another process and left to it" in two

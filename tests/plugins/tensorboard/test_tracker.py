@@ -201,7 +201,9 @@ def test_a_cell_that_is_killed_leaves_one_whole_run_and_the_record_of_one_left_a
     subprocess.run([*command, "--results", "alone"], cwd=tmp_path, env=environment, check=True)
 
     process = subprocess.Popen([*command, *track], cwd=tmp_path, env=environment)
-    while process.poll() is None and not _has_saved_twice(tmp_path / "cache"):
+    while process.poll() is None and not (
+        _has_saved_twice(tmp_path / "cache") and _shows_a_loss(tmp_path / "runs")
+    ):
         time.sleep(0.02)
     assert process.poll() is None
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
@@ -224,6 +226,10 @@ def test_a_cell_that_is_killed_leaves_one_whole_run_and_the_record_of_one_left_a
 
 def _has_saved_twice(cache: Path) -> bool:
     return len(list(cache.rglob("*.pt"))) == 2
+
+
+def _shows_a_loss(folder: Path) -> bool:
+    return any("train/loss" in run.scalars for run in _runs(folder).values())
 
 
 def _curve(result: Result, steps: int) -> list[tuple[int, float]]:
