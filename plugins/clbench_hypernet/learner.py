@@ -341,7 +341,7 @@ class ChunkedHypernetwork:
             return chosen
         competing = chosen.new_full((len(chosen), self._layout.num_task_outputs), -math.inf)
         own = torch.arange(chosen.shape[1], device=chosen.device)
-        columns = inferred.unsqueeze(1) * chosen.shape[1] + own
+        columns = (tasks.start + inferred).unsqueeze(1) * chosen.shape[1] + own
         return competing.scatter_(1, columns, chosen)
 
     def weights(self, task_id: int | None) -> NamedTensors:

@@ -153,7 +153,7 @@ class StreamLearner(ABC, Generic[P]):
         parameters = self._parameters
         parameters.zero_gradients()
         outputs = self._net(parameters.named, batch, _TRAINING)
-        outputs = self._layout.select(outputs, batch.task_id)
+        outputs = self._layout.select(outputs, batch.task_id, batch.num_tasks)
         loss = self._objective.losses(outputs, batch).mean()
         loss.backward()
         self._t += 1
@@ -249,7 +249,7 @@ class StreamLearners:
         seen: list[Tensor] = []
 
         def losses(outputs: Tensor) -> Tensor:
-            selected = self._layout.select(outputs, batch.task_id)
+            selected = self._layout.select(outputs, batch.task_id, batch.num_tasks)
             found = self._objective.losses(selected, batch).mean(1)
             seen[:] = [found.detach(), selected.detach()]
             return found.sum()

@@ -93,6 +93,18 @@ def test_in_class_il_only_the_outputs_of_the_surest_task_compete() -> None:
         assert others.tolist() == [-torch.inf] * (K * N - N)
 
 
+def test_a_learner_of_one_task_alone_answers_with_the_outputs_of_that_task() -> None:
+    learner = _learner(Scenario.CLASS_IL)
+    learner.begin_task(1)  # as in training from scratch
+    query = Query(inputs=_batch(1, 0).inputs, task_id=None)
+
+    found = learner.predict(query)
+
+    outputs = learner._net(learner.weights(1), query, Context())
+    assert torch.equal(found[:, N : 2 * N], outputs[:, N : 2 * N])
+    assert (found == -torch.inf).all(0).tolist() == [True, True, False, False, True, True]
+
+
 def test_tasks_that_have_not_begun_do_not_compete() -> None:
     learner = _learner(Scenario.CLASS_IL)
     learner.begin_task(0)

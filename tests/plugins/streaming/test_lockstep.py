@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,11 +79,17 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def _learner(rule: type[StreamLearner[Any]], params: Any, net: Any, seed: int) -> Any:
+def _learner(
+    rule: type[StreamLearner[Any]],
+    params: Any,
+    net: Any,
+    seed: int,
+    layout: OutputLayout = LAYOUT,
+) -> Any:
     context: LearnerContext = toys.context(
         spec=SPEC,
         net=net,
-        layout=LAYOUT,
+        layout=layout,
         objective=Classification(),
         training=Training(iterations=1, batch_size=1, learning_rate=0.02),
         generator=lambda purpose: generator(seed, purpose),
@@ -269,3 +276,25 @@ def test_a_loss_that_is_no_number_stays_in_its_replica() -> None:
 
     assert [bool(loss.isfinite()) for loss in losses] == [True, False, True]
     assert [bool(one._p.isfinite().all()) for one in learners] == [True, False, True]
+
+
+@pytest.mark.parametrize("name", BASE)
+def test_batches_of_several_tasks_are_learnt_on_the_outputs_of_these_tasks(name: str) -> None:
+    rule, params = BASE[name]
+    spec = replace(SPEC, num_tasks=3)
+    layout = OutputLayout(Scenario.CLASS_IL, "per-task", 3, 3)
+    alone, together = (
+        [_learner(rule, params, _PreciseMlp(MLP, spec, layout), seed, layout) for seed in SEEDS]
+        for _ in range(2)
+    )
+    mixed = [
+        replace(batch, task_id=torch.tensor([0, 1, 1, 0]), num_tasks=2)
+        for batch in (_batches(seed, 1, 4, torch.float64)[0] for seed in SEEDS)
+    ]
+
+    seen = rule.in_lockstep(together).observe(mixed)
+
+    for learner, batch, observation in zip(alone, mixed, seen, strict=True):
+        assert observation.outputs.shape == (4, 6)
+        torch.testing.assert_close(observation.outputs, learner.observe(batch).outputs)
+    _check(alone, together, 1e-12)

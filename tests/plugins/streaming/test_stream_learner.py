@@ -13,6 +13,7 @@ import toys
 import clbench_streaming
 from clbench.config import Training
 from clbench.errors import UnavailableError
+from clbench.mixing import concatenate
 from clbench.protocols import Batch, HasWeights, Learner, LearnerContext, Query
 from clbench.registry import Registry
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
@@ -94,6 +95,22 @@ def test_a_rule_serves_all_scenarios_and_shows_its_weights(
         == 6 * 16 + 6
         == sum(tensor.numel() for tensor in learner.weights(None).values())
     )
+
+
+@each_rule
+def test_in_class_il_the_outputs_of_tasks_that_are_to_come_do_not_compete_in_mixed_batches(
+    rule: type[StreamLearner[Any]], params: Any
+) -> None:
+    parts = [_batches(task_id, 1)[0] for task_id in (0, 1)]
+    ids = torch.arange(2).repeat_interleave(len(parts[0].inputs))
+    mixed = replace(concatenate(parts), task_id=ids, num_tasks=2)  # of three
+    learner = rule(params, _context(scenario=Scenario.CLASS_IL))
+
+    found = learner.observe(mixed)
+
+    assert found.outputs.shape == (len(ids), 4)
+    gradient = learner.gradients()["b"]
+    assert gradient.nonzero().flatten().tolist() == [0, 1, 2, 3]
 
 
 @each_rule
