@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from clbench import cli_analysis, cli_plugins, completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 from clbench.terminal import Results, SuiteFile, notices, out, tell_changed, write_plainly
+from clbench.terminal import console as _console
 from clbench.terminal import load as _load
 from clbench.terminal import registry as _registry
+from clbench.terminal import warn as _warn
 from clbench.terminal import width as _width
 from clbench.terminal import write as _write
 
@@ -62,7 +62,7 @@ def main() -> None:
     try:
         app()
     except (ClbenchError, OSError) as error:  # a full disk, a folder one may not enter
-        notices.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        notices.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
         sys.exit(2)
     finally:
         gc.freeze()  # the process ends: to look through all of torch for cycles takes half a second
@@ -290,17 +290,17 @@ def check(
     if junit is not None:
         _write(junit, gate.to_junit(loaded.name, checks, told))
     width = _width()
-    Console(width=width, highlight=False).print(gate.to_rich(checks, width))
+    _console(width).print(gate.to_rich(checks, width))
     if alone:
         text = f"not compared, as {against} has no full-budget record of them: {', '.join(alone)}"
-        out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"\n{text}", soft_wrap=True)
     if what_to_do := gate.advice(suite, rows, checks, store):
-        out.print(f"\n{what_to_do}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"\n{what_to_do}", soft_wrap=True)
     judged = {check.row for check in checks}
     cells = [config for row in rows if row.key in judged for config in row.cells]
     tell_changed(cells, store, registry)
     for text in told.values():
-        out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"\n{text}", soft_wrap=True)
     if format == "github":
         sys.stdout.write(gate.to_github(suite, checks, told))
     raise typer.Exit(0 if all(one.status == "holds" for one in checks) else 1)
@@ -334,7 +334,7 @@ def report(
     tell_changed([cell.config for cell in plan.cells], plan.store, registry)
     path = output or Path(f"{loaded.name}-report.html")
     _write(path, page.to_html(found))
-    notices.print(f"wrote {path}", soft_wrap=True, highlight=False)
+    notices.print(f"wrote {path}", soft_wrap=True)
 
 
 @app.command()
@@ -353,11 +353,11 @@ def validate(
             ledger = published.find(results, path, loaded.published)
         except FileError as error:
             bad += 1
-            notices.print(escape(str(error)), soft_wrap=True, highlight=False)
+            notices.print(str(error), soft_wrap=True)
             continue
         for text in published.strangers(ledger, [row.key for row in loaded.rows]) if ledger else ():
             text = f"{path}: published '{loaded.published}': {text}"
-            notices.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+            _warn(text)
         cells = sum(len(row.cells) for row in loaded.rows)
         typer.echo(f"{path}: suite '{loaded.name}', {len(loaded.rows)} rows, {cells} cells")
     raise typer.Exit(2 if bad else 0)
@@ -437,7 +437,7 @@ def _print_table(found: ResultsTable, format: str, view: View | None = None) -> 
 
     if format == "rich":
         width = _width()
-        Console(width=width, highlight=False).print(render.to_rich(found, width, view))
+        _console(width).print(render.to_rich(found, width, view))
         return
     if format not in render.FORMATS:
         from clbench.errors import UnknownNameError

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from clbench import terminal
 from clbench.terminal import Results, SuiteFile
@@ -98,7 +97,7 @@ def _print_findings(findings: list[Finding], a: str, b: str, format: str) -> Non
         sys.stdout.write(comparison.to_json(findings))
     elif format == "rich":
         width = terminal.width()
-        Console(width=width, highlight=False).print(comparison.to_rich(findings, a, b, width))
+        terminal.console(width).print(comparison.to_rich(findings, a, b, width))
     else:
         from clbench.errors import UnknownNameError
 

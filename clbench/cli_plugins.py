@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from clbench import completion
-from clbench.terminal import notices, registry, width
+from clbench.terminal import console, notices, registry, width
 
 data_app = typer.Typer(
     help="The datasets' files: what is here, and fetching.", no_args_is_help=True
@@ -24,7 +23,7 @@ def status() -> None:
 
     columns = width()
     found = listing.data_status(registry(), columns)
-    Console(width=columns, highlight=False).print(found, soft_wrap=True)
+    console(columns).print(found, soft_wrap=True)
 
 
 @data_app.command()
@@ -44,7 +43,7 @@ def fetch(
     for dataset in found:
         new = data.fetch(dataset)
         for path in new:
-            notices.print(f"fetched {path}", soft_wrap=True, highlight=False)
+            notices.print(f"fetched {path}", soft_wrap=True)
         if not new:
             notices.print(f"{dataset.name}: nothing is missing")
 

@@ -128,9 +128,9 @@ class LiveDisplay:
 
     def __post_init__(self) -> None:
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=8),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             _EtaColumn(compact=True),
             console=self.console,
             speed_estimate_period=300,
@@ -151,7 +151,7 @@ class LiveDisplay:
         """A cell has begun."""
         self.resumed.started(cell)
         self.running[cell.config.id] = self.bars.add_task(
-            f"{cell.row} [dim]{cell.config.seed}[/]", total=None, detail="starting"
+            f"{cell.row} {cell.config.seed}", total=None, detail="starting"
         )
 
     def progressed(self, progress: Progress) -> None:

@@ -120,9 +120,8 @@ class SuiteFile(pytest.File):
         if self._has_run:
             return
         self._has_run = True
-        from rich.console import Console
 
-        from clbench import engines, session
+        from clbench import engines, session, terminal
 
         selected = [item for item in self.session.items if isinstance(item, ThresholdItem)]
         rows = dict.fromkeys(item.row.key for item in selected if item.suite_file is self)
@@ -134,7 +133,7 @@ class SuiteFile(pytest.File):
         is_captured = capture is not None  # pytest can be used without that plugin
         with capture.global_and_fixture_disabled() if is_captured else nullcontext():
             # runs take long: show that they go on
-            session.execute(plan, engine, Console(stderr=True), False, self.registry)
+            session.execute(plan, engine, terminal.console(stderr=True), False, self.registry)
 
 
 class RowCollector(pytest.Collector):

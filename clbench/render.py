@@ -92,7 +92,13 @@ def _fullest(
 def to_svg(table: ResultsTable, view: View = DEFAULT) -> str:
     """A picture of a terminal that shows the table; it refers to no other file, fonts included."""
     console = Console(
-        width=PICTURE, record=True, file=io.StringIO(), force_terminal=True, highlight=False
+        width=PICTURE,
+        record=True,
+        file=io.StringIO(),
+        force_terminal=True,
+        markup=False,
+        emoji=False,
+        highlight=False,
     )
     console.print(to_rich(table, PICTURE, view))
     picture = console.export_svg(title="clbench")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from clbench.errors import ClbenchError
 from clbench.registry import Registry
@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 SuiteFile = Annotated[Path, typer.Argument(help="A suite file, such as suites/copy_task.yaml.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 
-out = Console(soft_wrap=False)
-notices = Console(stderr=True)
+
+def console(width: int | None = None, *, stderr: bool = False) -> Console:
+    """A console that shows texts as they are: names and paths may have brackets and colons."""
+    return Console(width=width, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+out = console()
+notices = console(stderr=True)
 
 _PLAIN = {"–": "-", "±": "+-", "…": "..."}
 """What tables are written with beyond ASCII."""
@@ -57,16 +63,19 @@ def _letter(character: str) -> str:
     return letter if character.isalpha() and letter.isascii() else "?"
 
 
+def warn(text: str) -> None:
+    """A warning on stderr."""
+    notices.print(Text.assemble(("warning:", "yellow"), f" {text}"), soft_wrap=True)
+
+
 def registry() -> Registry:
     """All that plugins register; a warning for each plugin that does not work."""
     found = Registry.discover()
     for plugin in found.plugins:
         if plugin.errors:
-            notices.print(
-                f"[yellow]warning:[/] plugin '{plugin.name}' ({plugin.distribution}): "
-                f"{escape(plugin.errors[0])}; see 'clbench list plugins'",
-                soft_wrap=True,
-                highlight=False,
+            warn(
+                f"plugin '{plugin.name}' ({plugin.distribution}): {plugin.errors[0]}; "
+                "see 'clbench list plugins'"
             )
     return found
 
@@ -83,7 +92,7 @@ def tell_changed(configs: Iterable[CellConfig], store: Store, registry: Registry
     from clbench import staleness
 
     for notice in staleness.notices(configs, store, registry):
-        notices.print(f"[yellow]warning:[/] {escape(notice)}", soft_wrap=True, highlight=False)
+        warn(notice)
 
 
 def width() -> int:
