@@ -229,6 +229,7 @@ def differences(pair: Pair) -> Iterator[Change]:
     for key in changed:
         if not any(key.startswith(other) for other in others):
             yield Change(key, old.get(key, NOTHING), new.get(key, NOTHING))
+    yield from _order(pair.reference.config, pair.config)
     yield from _versions(pair.reference.config, pair.config)
     if pair.ours is None:
         return
@@ -257,6 +258,13 @@ def _flat(config: CellConfig) -> dict[str, str]:
     for key in ("scenario", "regime", "heads", "training", "data_seed"):
         found |= _leaves(key, values[key])
     return found
+
+
+def _order(old: CellConfig, new: CellConfig) -> Iterator[Change]:
+    """The same regularizers, which begin and are added in another order."""
+    before, after = ([choice.name for choice in one.regularizers] for one in (old, new))
+    if before != after and sorted(before) == sorted(after):
+        yield Change("order of regularizers", ", ".join(before), ", ".join(after))
 
 
 def _leaves(where: str, value: object) -> dict[str, str]:

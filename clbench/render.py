@@ -179,7 +179,7 @@ def _own_margins(table: ResultsTable) -> str:
 
 def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:
     """One table per heading that has rows, with the notes under them."""
-    texts = [f"Budget: {percent(table.budget)} of the published one."] if table.budget < 1 else []
+    texts = [_budget(table)] if table.budget < 1 else []
     shown = columns.written(table) if view.columns is None else view.columns
     for section in table.sections:
         lines = [line for line in section.lines if not line.status.startswith("excluded")]
@@ -201,6 +201,10 @@ def to_markdown(table: ResultsTable, view: View = DEFAULT) -> str:
     return "\n\n".join([*texts, *notes(table, shown, view)]) + "\n"
 
 
+def _budget(table: ResultsTable) -> str:
+    return f"Budget: {percent(table.budget)} of the published one."
+
+
 def _cell(text: str) -> str:
     """Text in a table of Markdown."""
     return text.replace("|", "\\|")
@@ -213,6 +217,8 @@ def _alignment(shown: Sequence[Column]) -> list[str]:
 def to_latex(table: ResultsTable, view: View = DEFAULT) -> str:
     """Tables for LaTeX's booktabs package, one per heading that has rows."""
     texts = [f"% {title(table)}"] + ([] if view.best is None else [f"% {BEST}"])
+    if table.budget < 1:
+        texts.append(f"{_tex(_budget(table))}\n")
     shown = columns.written(table) if view.columns is None else view.columns
 
     def cell(line: Line, column: Column) -> str:
@@ -254,8 +260,8 @@ def objects(table: ResultsTable, view: View = DEFAULT) -> list[dict[str, Any]]:
     """One object per row, None where a value is unknown.
 
     With the columns of a view: ``row``, then these, metrics with their intervals, the verdict with
-    whether it rests on the interval alone. Where values are
-    to be marked, ``best`` lists the metrics in which the row is.
+    whether it rests on the interval alone, and a reduced budget. Where values are to be marked,
+    ``best`` lists the metrics in which the row is.
     """
     rows = _documented(table) if view.columns is None else _chosen(table, view.columns)
     if view.best is not None:
@@ -281,6 +287,8 @@ def _chosen(table: ResultsTable, chosen: Sequence[Column]) -> list[dict[str, Any
                 values[f"{column.name.removesuffix('_accuracy')}_ci"] = interval
             if column is columns.VERDICT:
                 values["by_interval"] = line.is_by_interval
+        if table.budget < 1:
+            values["budget"] = line.budget
         rows.append(values)
     return rows
 

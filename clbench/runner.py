@@ -330,10 +330,10 @@ def _course(run: CellRun) -> _Course:
 
 def _lessons(run: CellRun) -> _Course:
     """Make the data, learn under the regime, and gather what was measured."""
+    learner = run.learner()  # one that refuses does so before the data are made
     run.prepare()
     is_stream = run.config.scenario is Scenario.TASK_FREE
     learn_all = task_free if is_stream else REGIMES[run.config.regime]
-    learner = run.learner()
     initial = run.evaluate(learner)
     run.tracking.evaluated(run.done, None, initial)
     R = yield from learn_all(run, learner)

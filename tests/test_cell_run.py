@@ -15,6 +15,7 @@ from clbench import runner
 from clbench.cell_run import CellRun
 from clbench.checkpoints import Checkpoints
 from clbench.config import Training
+from clbench.errors import UnavailableError
 from clbench.executor import Progress
 from clbench.protocols import Batch, Learner, Observation, TaskData
 from clbench.scenario import Scenario
@@ -72,6 +73,24 @@ def test_a_task_is_consolidated_in_another_order_than_it_was_learnt() -> None:
 
 
 # going on from a checkpoint
+
+
+def test_a_learner_that_refuses_does_so_before_the_data_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: toys.Plain, params: object, context: object) -> None:
+        raise UnavailableError("not with this net")
+
+    def absent(self: toys.Pictures, data_seed: int, scenario: Scenario) -> None:
+        raise UnavailableError("the data are not here")
+
+    monkeypatch.setattr(toys.Plain, "__init__", refuse)
+    monkeypatch.setattr(toys.Pictures, "tasks", absent)
+
+    with pytest.raises(UnavailableError) as caught:
+        runner.run(toys.config(), toys.registry(), _silent)
+
+    assert str(caught.value) == "not with this net"
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,16 @@ def test_another_learner_in_place_of_one_says_nothing_of_their_parameters(suite:
     ]
 
 
+def test_the_same_regularizers_in_another_order_are_a_difference(suite: Suite) -> None:
+    a, b = (Choice(name=name, version=1, params={}) for name in ("pull", "push"))
+    config = suite.rows[0].cells[0].model_copy(update={"regularizers": (a, b)})
+    other = config.model_copy(update={"regularizers": (b, a)})
+
+    found = list(explain.differences(explain.Pair(config, None, records.good(other))))
+
+    assert found == [explain.Change("order of regularizers", "push, pull", "pull, push")]
+
+
 def test_a_row_without_reference_and_an_unchanged_one_say_so(suite: Suite, tmp_path: Path) -> None:
     store, same = Store(tmp_path / "results"), Store(tmp_path / "same")
     config = suite.rows[0].cells[0]

@@ -120,6 +120,9 @@ def test_reduced_budgets_are_other_records_and_marked(
     assert text.startswith("A toy suite: 10 % budget, a quick look")
     assert "not comparable" in text
     assert render.to_markdown(table).startswith("Budget: 10 % of the published one.")
+    assert "\n\nBudget: 10 \\% of the published one.\n\n" in render.to_latex(table)
+    chosen = columns.View(columns.choose(table, ["seeds"]))
+    assert render.to_csv(table, chosen).splitlines()[:2] == ["row,seeds,budget", "a/plain,1,0.1"]
 
 
 def test_records_of_other_versions_are_shown_as_stale(
