@@ -211,7 +211,7 @@ def table(
 ) -> None:
     """Print the results of a suite beside the published values."""
     from clbench import columns as columns_
-    from clbench import render, session
+    from clbench import markers, session
 
     if update and check:
         raise ClbenchError("--update and --check exclude each other")
@@ -231,10 +231,10 @@ def table(
     if sort is not None:
         found = columns_.arranged(found, sort)
     if update is not None:
-        changed = render.update(update, found, view)
+        changed = markers.update(update, found, view)
         notices.print(f"{update}: {'updated' if changed else 'already current'}")
     elif check is not None:
-        if not render.is_current(check, found, view):
+        if not markers.is_current(check, found, view):
             notices.print(f"{check}: its table of '{loaded.name}' is not that of {results}")
             raise typer.Exit(1)
     else:

@@ -22,6 +22,21 @@ def check_regime(checker: Checker, learner: str, regime: str, node: Node) -> Non
         checker.wrong(node, f"learner '{learner}' {wanted}")
 
 
+def check_kinds(checker: Checker, suite: Mapping[str, Node], tasks: Mapping[str, Node]) -> None:
+    """Whether all tasks are streams or none is: their tables have other columns."""
+    nodes = {
+        key: checker.mapping(task).get("scenario", suite["scenario"]) for key, task in tasks.items()
+    }
+    streams = [key for key, node in nodes.items() if node.value == Scenario.TASK_FREE.value]
+    for key in streams:
+        others = [f"'{other}'" for other in tasks if other not in streams]
+        if others:
+            what = (
+                f"'task-free' beside tasks with boundaries ({', '.join(others)}), whose table has "
+            )
+            checker.wrong(nodes[key], f"{what}other columns: give '{key}' a suite of its own")
+
+
 def check_stream(
     checker: Checker,
     settings: Mapping[str, Node],

@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import PositiveFloat, ValidationError
+from pydantic import PositiveFloat, ValidationError, model_validator
 
 from clbench.errors import FileError, Mistake, suggestion
 from clbench.metrics import Aggregate
@@ -42,6 +42,20 @@ class Number(Params):
     """What that is."""
     n: int | None = None
     """Number of seeds, if stated."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Number:
+        if (self.spread is None) != (self.spread_is is None):
+            raise ValueError("give spread and spread_is together")
+        return self
+
+    def __str__(self) -> str:
+        """``~99.12 ± 0.11 (standard error, n = 20)``."""
+        about: list[str] = [self.spread_is] if self.spread_is else []
+        about += [f"n = {self.n}"] if self.n is not None else []
+        text = f"{'~' if self.claim == 'around' else ''}{self.value:g}"
+        text += f" ± {self.spread:g}" if self.spread is not None else ""
+        return text + (f" ({', '.join(about)})" if about else "")
 
 
 class Entry(Params):
@@ -69,6 +83,14 @@ class Entry(Params):
         """Those that are published, by ``during``, ``final`` and ``online``."""
         found = {"during": self.during, "final": self.final, "online": self.online}
         return {name: number for name, number in found.items() if number is not None}
+
+    @property
+    def told(self) -> str:
+        """What a reader must know of the numbers: scatter, place, notes."""
+        parts = [f"{name} {number}" for name, number in self.numbers.items()]
+        parts += [f"as {self.label}", self.where, self.note]
+        parts += [f"not comparable: {self.not_comparable}"] if self.not_comparable else []
+        return "; ".join(part for part in parts if part)
 
 
 class Ledger(Params):

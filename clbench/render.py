@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -17,8 +16,6 @@ from tabulate import tabulate
 
 from clbench import columns
 from clbench.columns import BEST, DEFAULT, Column, View, percent
-from clbench.errors import ClbenchError
-from clbench.files import written_whole
 from clbench.metrics import SUMMARIES, Aggregate
 from clbench.tables import Line, ResultsTable
 
@@ -169,7 +166,17 @@ def notes(
             "not, and ours is on that side; of two published values the worse verdict counts."
             + (INTERVAL if any(line.is_by_interval for line in table.lines) else "")
         )
+        found += [f"not comparable: {text}." for text in _obstacles(table)]
     return found if view.best is None else [*found, BEST]
+
+
+def _obstacles(table: ResultsTable) -> list[str]:
+    """Rows that cannot be compared with what is published, and why."""
+    why: dict[str, list[str]] = {}
+    for line in table.lines:
+        if line.not_comparable and line.num_seeds:
+            why.setdefault(line.not_comparable, []).append(line.key)
+    return [f"{', '.join(keys)}: {text}" for text, keys in why.items()]
 
 
 def _own_margins(table: ResultsTable) -> str:
@@ -382,65 +389,3 @@ FORMATS: Mapping[str, Renderer] = {
     "json": to_json,
 }
 """Name -> renderer, of the formats that are text."""
-
-
-def between_markers(text: str, suite: str, path: Path) -> tuple[int, int]:
-    """Where a generated table stands in a file: after its begin marker, before its end marker.
-
-    Raises:
-        ClbenchError: A marker is missing, there twice, or in the wrong order.
-    """
-    places = []
-    for word in ("begin", "end"):
-        marker = f"<!-- clbench:{word} {suite} -->"
-        count = text.count(marker)
-        if count != 1:
-            raise ClbenchError(
-                f"{path}: expected the marker '{marker}' once, found it {count} times"
-            )
-        places.append(text.index(marker) + (len(marker) if word == "begin" else 0))
-    if places[0] > places[1]:
-        raise ClbenchError(f"{path}: the markers of '{suite}' are in the wrong order")
-    return places[0], places[1]
-
-
-def is_current(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
-    """Whether a file has this table between its markers.
-
-    Raises:
-        ClbenchError: The file cannot be read, or its markers are not in order.
-    """
-    text = _text(path)
-    begin, end = between_markers(text, table.suite, path)
-    there = text[begin:end].replace("\r\n", "\n")
-    return there.strip() == to_markdown(table, view).strip()
-
-
-def update(path: Path, table: ResultsTable, view: View = DEFAULT) -> bool:
-    """Put this table between the markers of a file; whether that changed anything.
-
-    Its lines end as that of the first marker does.
-
-    Raises:
-        ClbenchError: The file cannot be read or written, or its markers are not in order.
-    """
-    if is_current(path, table, view):
-        return False
-    text = _text(path)
-    begin, end = between_markers(text, table.suite, path)
-    line_end = "\r\n" if text.startswith("\r\n", begin) else "\n"
-    block = f"\n\n{to_markdown(table, view)}\n".replace("\n", line_end)
-    try:
-        with written_whole(path.resolve()) as file:  # a link stays one
-            file.write((text[:begin] + block + text[end:]).encode())
-    except OSError as error:
-        raise ClbenchError(f"cannot write {path}: {error.strerror}") from error
-    return True
-
-
-def _text(path: Path) -> str:
-    """What stands in a file, its ends of lines as they are."""
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClbenchError(f"{path}: cannot be read ({error})") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clbench.checks import MAX_SEED, Checker, is_seed
-from clbench.compatibility import check_net, check_regime, check_stream
+from clbench.compatibility import check_kinds, check_net, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
 from clbench.params import read
@@ -120,6 +120,8 @@ class _Loader(Checker):
                 self.wrong(root, f"missing key '{section}'")
         tasks = self.entries(values.get("tasks"), "task")
         methods = self.entries(values.get("methods"), "method")
+        if "scenario" in values:
+            check_kinds(self, values, tasks)
         seeds = self.seeds(values.get("seeds"))
         defaults = values.get("defaults")
         if defaults is not None:

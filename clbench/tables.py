@@ -25,6 +25,8 @@ class Line:
         label: Of the method.
         summaries: Name of `clbench.metrics.SUMMARIES` -> aggregate over seeds, None unmeasured.
         published: The published values, by ``during``, ``final`` and ``online``.
+        published_told: What a reader must know of them; empty where there are none.
+        not_comparable: Why ours cannot be compared with them; empty where they can.
         verdict: On the published values; None where there are none.
         is_by_interval: Whether it is ``reproduced`` by the interval and not by the margin.
         status: ``ok``, or what is not: ``2 of 3 seeds`` (the others have no record), ``2 of 3
@@ -45,6 +47,8 @@ class Line:
     label: str
     summaries: dict[str, Aggregate | None]
     published: Mapping[str, Number]
+    published_told: str
+    not_comparable: str
     verdict: Verdict | None
     is_by_interval: bool
     status: str
@@ -193,6 +197,8 @@ def _line(
         label=row.method_label,
         summaries=summaries,
         published=entry.numbers if entry else {},
+        published_told=entry.told if entry else "",
+        not_comparable=entry.not_comparable if entry else "",
         verdict=found,
         is_by_interval=(
             ledger is not None

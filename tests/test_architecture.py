@@ -29,6 +29,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
         "executor_contract",
         "regularizer_contract",
         "states",
+        "markers",
         "tracker_contract",
         "testing",
         "tape",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,25 @@ def test_the_ledger_of_the_copy_tasks_has_all_18_rows_and_five_as_first_printed(
     assert (len(ledger.rows), len(first_printed)) == (23, 5)
     assert set(ledger.rows) <= measured
     assert ledger.margin == 1.0
+
+
+def test_what_a_reader_must_know_of_a_published_number_is_told_whole() -> None:
+    entry = Entry(
+        label="EWC",
+        during=Number(value=99.5, claim="around"),
+        final=Number(value=64.32, spread=1.9, spread_is="standard error", n=20),
+        where="Table 1",
+        note="a single head",
+        not_comparable="other pictures",
+    )
+
+    assert entry.told == (
+        "during ~99.5; final 64.32 ± 1.9 (standard error, n = 20); as EWC; Table 1; a single head; "
+        "not comparable: other pictures"
+    )
+
+
+@pytest.mark.parametrize("values", [{"spread": 1.0}, {"spread_is": "unstated"}])
+def test_a_spread_comes_with_what_it_is(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="give spread and spread_is together"):
+        Number.model_validate({"value": 1.0} | values)

@@ -47,6 +47,19 @@ def test_a_key_without_a_value_is_a_mistake(
     assert mistakes(tmp_path, GOOD.replace(old, new)) == [expected]
 
 
+def test_streams_and_tasks_with_boundaries_do_not_stand_in_one_suite(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "  pictures: {family: pictures}",
+        "  pictures: {family: pictures}\n"
+        "  stream: {family: pictures, scenario: task-free, training: {batch_size: 1}}",
+    )
+
+    assert mistakes(tmp_path, text) == [
+        "line 13, tasks.stream.scenario: 'task-free' beside tasks with boundaries ('pictures'), "
+        "whose table has other columns: give 'stream' a suite of its own"
+    ]
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [

@@ -9,7 +9,7 @@ import pytest
 import records
 import suite_files
 
-from clbench import render, tables
+from clbench import markers, tables
 from clbench.errors import ClbenchError
 from clbench.store import Store
 from clbench.suite import Suite
@@ -45,15 +45,15 @@ def test_a_table_is_put_between_markers_and_checked_there(
     path.write_text("before\n<!-- clbench:begin toy -->\nold\n<!-- clbench:end toy -->\nafter\n")
     table = tables.collect(suite, store, None)
 
-    assert not render.is_current(path, table)
-    assert render.update(path, table)
-    assert not render.update(path, table)
+    assert not markers.is_current(path, table)
+    assert markers.update(path, table)
+    assert not markers.update(path, table)
 
     text = path.read_text()
     assert text.startswith("before\n<!-- clbench:begin toy -->\n\n| Task A")
     assert text.endswith("<!-- clbench:end toy -->\nafter\n")
     assert "old" not in text
-    assert render.is_current(path, table)
+    assert markers.is_current(path, table)
 
 
 def test_a_file_keeps_its_ends_of_lines(suite: Suite, store: Store, tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_a_file_keeps_its_ends_of_lines(suite: Suite, store: Store, tmp_path: Pa
     )
     table = tables.collect(suite, store, None)
 
-    assert render.update(path, table)
-    assert render.is_current(path, table)
-    assert not render.update(path, table)
+    assert markers.update(path, table)
+    assert markers.is_current(path, table)
+    assert not markers.update(path, table)
 
     written = path.read_bytes()
     assert written.count(b"\n") == written.count(b"\r\n") > 10
@@ -89,7 +89,7 @@ def test_missing_or_turned_markers_are_errors(
     path.write_text(text)
 
     with pytest.raises(ClbenchError) as caught:
-        render.update(path, tables.collect(suite, store, None))
+        markers.update(path, tables.collect(suite, store, None))
 
     assert str(caught.value) == f"{path}: {error}"
 
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_written_is_told_and_stays_as_it_was(
     monkeypatch.setattr(Path, "open", on_a_full_disk)
 
     with pytest.raises(ClbenchError) as caught:
-        render.update(path, table)
+        markers.update(path, table)
 
     assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert path.read_text() == before
@@ -124,7 +124,7 @@ def test_a_link_stays_a_link(suite: Suite, store: Store, tmp_path: Path) -> None
     link.symlink_to(path.name)
     table = tables.collect(suite, store, None)
 
-    assert render.update(link, table)
+    assert markers.update(link, table)
 
     assert link.is_symlink()
-    assert render.is_current(path, table)
+    assert markers.is_current(path, table)

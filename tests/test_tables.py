@@ -361,6 +361,7 @@ methods:
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "Plain", "45.00", "90.00", "0.2500", "-50.00", "1", "45.50", "not comparable (1 of 3 seeds)",
     ]  # fmt: skip
+    assert lines[-1] == "not comparable: a/plain: other data."
     assert ["off by one" in text for text in (wide, narrow, narrowest)] == [True, False, False]
     assert ["plasticity:" in text for text in (wide, narrow, narrowest)] == [True, True, False]
     for text in (wide, narrow, narrowest):

@@ -39,6 +39,10 @@ def test_the_numbers_of_the_page_are_those_of_the_table(suite: Suite, store: Sto
     ]  # fmt: skip
 
 
+def test_what_was_published_is_told_with_the_records_of_a_row(suite: Suite, store: Store) -> None:
+    assert "<p>Published: final 93; as Plain; Table 1.</p>" in page.to_html(gather(suite, store))
+
+
 def test_the_top_counts_rows_by_what_became_of_them(suite: Suite, store: Store) -> None:
     found = gather(suite, store)
 
