@@ -23,6 +23,7 @@ from clbench.errors import ClbenchError, UnknownNameError
 from clbench.gate import COMPARED
 from clbench.metrics import SUMMARIES, better
 from clbench.records import Record
+from clbench.references import References, alike, sets
 from clbench.significance import LEVEL, Difference, holm, paired
 from clbench.store import Store
 from clbench.suite import Row, Suite
@@ -123,57 +124,41 @@ def _of_row(row: Row, store: Store) -> dict[int, Record]:
 def of_folders(first: Store, second: Store) -> list[Pairing]:
     """The rows of which both folders have good records of the same questions, whatever versions.
 
+    Where a folder has records of several versions, those of most seeds count (`references.sets`).
+
     Raises:
         ClbenchError: There are none, or the two are the same folder.
         RecordError: A record is damaged.
     """
     if first.root.resolve() == second.root.resolve():
         raise ClbenchError(f"{first.root} and {second.root} are the same folder")
-    ours, others = _by_question(first), _by_question(second)
-    rows: dict[tuple[str, int], tuple[dict[int, Record], dict[int, Record]]] = {}
+    ours, others = References.read(first).answers, References.read(second).answers
+    rows: dict[tuple[str, int], tuple[list[Record], list[Record]]] = {}
     kinds: dict[str, list[CellConfig]] = {}
     for question in sorted(ours.keys() & others.keys()):
-        record = ours[question]
+        record = ours[question][-1]
         name = _name(record)
         known = kinds.setdefault(name, [])
-        alike = [i for i, config in enumerate(known) if _is_alike(config, record.config)]
-        number = alike[0] if alike else len(known)
-        known += [] if alike else [record.config]
-        sides = rows.setdefault((name, number), ({}, {}))
-        sides[0][record.config.seed], sides[1][record.config.seed] = record, others[question]
+        same = [i for i, c in enumerate(known) if alike(c, record.config, versions=False)]
+        number = same[0] if same else len(known)
+        known += [] if same else [record.config]
+        sides = rows.setdefault((name, number), ([], []))
+        sides[0].extend(ours[question])
+        sides[1].extend(others[question])
     if not rows:
         raise ClbenchError(
             f"{first.root} and {second.root} have no full-budget records of the same questions"
         )
     return [
-        Pairing(f"{name} ({number + 1})" if len(kinds[name]) > 1 else name, *sides)
-        for (name, number), sides in sorted(rows.items())
+        Pairing(f"{name} ({number + 1})" if len(kinds[name]) > 1 else name, sets(a)[0], sets(b)[0])
+        for (name, number), (a, b) in sorted(rows.items())
     ]
-
-
-def _by_question(store: Store) -> dict[str, Record]:
-    """Question -> the latest good full-budget record."""
-    records, damaged = store.scan()
-    if damaged:
-        raise damaged[0]
-    good = [r for r in records if r.status == "ok" and r.config.budget == 1]
-    good.sort(key=lambda record: record.provenance.started if record.provenance else "")
-    return {record.config.question: record for record in good}
 
 
 def _name(record: Record) -> str:
     if record.provenance is None:
         return f"{record.config.task.name}/{record.config.learner.name}"
     return f"{record.provenance.suite}: {record.provenance.row}"
-
-
-def _is_alike(one: CellConfig, other: CellConfig) -> bool:
-    """Whether two cells are of one row: their questions differ in seeds alone."""
-    follows = {one.data_seed - one.seed, other.data_seed - other.seed} == {0}
-    if not follows and one.data_seed != other.data_seed:
-        return False
-    seeds = {"seed": 0, "data_seed": 0}
-    return one.model_copy(update=seeds).question == other.model_copy(update=seeds).question
 
 
 def compare(

@@ -34,7 +34,7 @@ from clbench.errors import ClbenchError
 from clbench.metrics import SUMMARIES, Aggregate, aggregate, name_of
 from clbench.published import Ledger
 from clbench.records import Record
-from clbench.references import References
+from clbench.references import References, sets
 from clbench.registry import Registry
 from clbench.significance import variance
 from clbench.staleness import changed
@@ -152,9 +152,10 @@ def _compare_row(
     ledger: Ledger | None,
     registry: Registry | None,
 ) -> Iterator[Check]:
-    found = [record for config in row.cells if (record := references.answer(config))]
+    found = references.of_questions(row.cells)
     is_same_question = bool(found)
-    found = found or references.of_row(suite, row.key)
+    chosen, *others = sets(found or references.of_row(suite, row.key)) or [{}]
+    found = list(chosen.values())
     for metric in COMPARED:
         reference = [value for record in found if (value := _value(record, metric)) is not None]
         if not reference or found[0].result is None:
@@ -165,6 +166,9 @@ def _compare_row(
         name = name_of(metric, measured.name)
         threshold = from_reference(metric, name, reference, max(1, ours), margin, measured.better)
         origin = _origin(reference) + ("" if is_same_question else ", asked differently")
+        if others:
+            origin += f", {len(others)} other {'version' if is_same_question else 'configuration'}"
+            origin += f"{'s' if len(others) > 1 else ''} left out"
         yield _check(row, threshold, origin, records, registry)
 
 

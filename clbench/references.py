@@ -3,12 +3,13 @@
 A question is a configuration without versions. Where a row's configuration has changed, nobody has
 answered its new question, and the records made for the same row of the same suite serve: otherwise
 a change of the configuration would take the row out of every comparison. Only good full-budget
-records count, and of several the latest.
+records count. Means are over records that differ in their seeds alone: a mean over two versions, or
+two configurations, would be of neither, and their difference would pass for scatter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from clbench.config import CellConfig
@@ -39,7 +40,7 @@ class References:
         if damaged:
             raise damaged[0]
         full = [r for r in records if r.status == "ok" and r.config.budget == 1]
-        full.sort(key=lambda record: record.provenance.started if record.provenance else "")
+        full.sort(key=started)
         answers: dict[str, tuple[Record, ...]] = {}
         rows: dict[tuple[str, str, int], tuple[Record, ...]] = {}
         for record in full:
@@ -68,9 +69,46 @@ class References:
         """The latest record of a row and seed that suits, whatever was asked."""
         return _latest(self.rows.get((suite, row, seed), ()), but, suits)
 
+    def of_questions(self, configs: Iterable[CellConfig]) -> list[Record]:
+        """Every answer to the questions of these cells."""
+        return [record for one in configs for record in self.answers.get(one.question, ())]
+
     def of_row(self, suite: str, row: str) -> list[Record]:
-        """The latest record of each seed of a row, whatever was asked."""
-        return [found[-1] for made_for, found in self.rows.items() if made_for[:2] == (suite, row)]
+        """Every record of a row, whatever was asked."""
+        found = [made for key, made in self.rows.items() if key[:2] == (suite, row)]
+        return [record for made in found for record in made]
+
+
+def alike(one: CellConfig, other: CellConfig, *, versions: bool) -> bool:
+    """Whether two cells differ in seeds alone; `versions`: these count too."""
+    follows = {one.data_seed - one.seed, other.data_seed - other.seed} == {0}
+    if not follows and one.data_seed != other.data_seed:
+        return False
+    seeds = {"seed": 0, "data_seed": 0}
+    first, second = one.model_copy(update=seeds), other.model_copy(update=seeds)
+    return first == second if versions else first.question == second.question
+
+
+def sets(records: Iterable[Record]) -> list[dict[int, Record]]:
+    """Records of one row, put into sets whose cells differ in seeds alone.
+
+    Returns:
+        Seed -> record; first the set of most seeds, and of equal ones the latest.
+    """
+    found: list[dict[int, Record]] = []
+    for record in records:
+        for one in found:
+            if all(alike(r.config, record.config, versions=True) for r in one.values()):
+                one[record.config.seed] = record
+                break
+        else:
+            found.append({record.config.seed: record})
+    return sorted(found, key=lambda one: (len(one), max(map(started, one.values()))), reverse=True)
+
+
+def started(record: Record) -> str:
+    """When it was made; empty where it does not say."""
+    return record.provenance.started if record.provenance else ""
 
 
 def _latest(

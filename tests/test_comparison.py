@@ -280,6 +280,19 @@ def test_different_questions_of_one_row_are_rows_of_their_own(tmp_path: Path) ->
     ]  # fmt: skip
 
 
+def test_versions_in_a_folder_are_not_mixed(tmp_path: Path) -> None:
+    old, new = Store(tmp_path / "old"), Store(tmp_path / "new")
+    for seed in (1, 2, 3):
+        _put(old, "a/plain", seed=seed, plugins={"toys": "1"}, started="2025")
+        _put(new, "a/plain", seed=seed)
+    _put(old, "a/plain", seed=1, plugins={"toys": "2"}, started="2026")
+
+    (one,) = comparison.of_folders(old, new)
+
+    assert {record.config.plugins["toys"] for record in one.first.values()} == {"1"}
+    assert sorted(one.first) == [1, 2, 3]
+
+
 def test_of_two_answers_to_a_question_the_later_one_counts(tmp_path: Path) -> None:
     old, new = Store(tmp_path / "old"), Store(tmp_path / "new")
     _put(old, "a/plain", plugins={"toys": "2"}, started="2025")

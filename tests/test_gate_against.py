@@ -75,6 +75,58 @@ def test_records_are_compared_with_those_of_a_reference(suite: Suite, tmp_path: 
     assert failed[1].origin == "reference 90, 3 seeds"
 
 
+def test_a_reference_of_two_versions_is_that_of_most_seeds_and_not_a_mean_of_both(
+    suite: Suite, tmp_path: Path
+) -> None:
+    cells = suite.rows[0].cells
+    older = [cell.model_copy(update={"plugins": {"toys": "0.0"}}) for cell in cells]
+    reference = Store(tmp_path / "reference")
+    records.put(reference, older, 90.0, 90.0, 90.0)
+    records.put(reference, cells, 30.0)  # the latest, and broken
+    ours = _store(tmp_path / "ours", suite, 50.0, 50.0, 50.0)
+
+    _, final = gate.compare(suite.name, suite.rows, ours, reference, LEDGER)
+
+    assert final.threshold == Threshold("final_accuracy", "final_accuracy", ">=", 88.0)
+    assert final.origin == "reference 90, 3 seeds, 1 other version left out"
+    assert final.status == "fails"
+
+
+def test_of_versions_with_as_many_seeds_the_latest_is_the_reference(
+    suite: Suite, tmp_path: Path
+) -> None:
+    reference = Store(tmp_path / "reference")
+    for version, last, started in (("1", 80.0, "2026"), ("2", 70.0, "2025"), ("3", 60.0, "2024")):
+        for cell in suite.rows[0].cells:
+            made = records.provenance(started=started)
+            config = cell.model_copy(update={"plugins": {"toys": version}})
+            record = records.good(config, last=last)
+            reference.put(record.model_copy(update={"provenance": made}))
+    ours = _store(tmp_path / "ours", suite, 80.0)
+
+    _, final = gate.compare(suite.name, suite.rows, ours, reference, LEDGER)
+
+    assert final.origin == "reference 80, 3 seeds, 2 other versions left out"
+
+
+def test_configurations_of_a_row_are_not_mixed_either(suite: Suite, tmp_path: Path) -> None:
+    reference = Store(tmp_path / "reference")
+    for rate, lasts in ((0.3, (90.0, 90.0)), (0.4, (30.0,))):
+        for cell, last in zip(suite.rows[0].cells, lasts, strict=False):
+            training = cell.training.model_copy(update={"learning_rate": rate})
+            made = records.provenance(suite=suite.name, row="a/plain")
+            record = records.good(cell.model_copy(update={"training": training}), last=last)
+            reference.put(record.model_copy(update={"provenance": made}))
+    ours = _store(tmp_path / "ours", suite, 50.0, 50.0, 50.0)
+
+    _, final = gate.compare(suite.name, suite.rows, ours, reference, LEDGER)
+
+    assert final.threshold.bound == 88.0
+    assert final.origin == (
+        "reference 90, 2 seeds, asked differently, 1 other configuration left out"
+    )
+
+
 @pytest.mark.parametrize(
     ("last", "bound"),
     [
@@ -178,13 +230,13 @@ def test_a_row_that_is_asked_differently_is_compared_with_the_row_as_it_was(
     ]
 
 
-def test_of_a_row_asked_differently_the_latest_record_of_each_seed_counts(
+def test_of_configurations_with_as_many_seeds_the_one_with_the_latest_record_counts(
     suite: Suite, tmp_path: Path
 ) -> None:
     reference = Store(tmp_path / "reference")
     cells = suite.rows[0].cells
     made = [(0, 0.2, "2025", 60.0), (0, 0.3, "2026", 90.0)]
-    made += [(1, 0.3, "2025", 70.0), (1, 0.2, "2026", 80.0)]
+    made += [(1, 0.3, "2024", 70.0), (1, 0.2, "2025", 80.0)]
     for seed, rate, started, last in made:
         training = cells[seed].training.model_copy(update={"learning_rate": rate})
         old = records.good(cells[seed].model_copy(update={"training": training}), last=last)
@@ -194,7 +246,9 @@ def test_of_a_row_asked_differently_the_latest_record_of_each_seed_counts(
         suite.name, suite.rows, _store(tmp_path / "ours", suite, 80.0), reference, LEDGER
     )
 
-    assert final.origin == "reference 85, 2 seeds, asked differently"
+    assert final.origin == (
+        "reference 80, 2 seeds, asked differently, 1 other configuration left out"
+    )
 
 
 def test_a_row_that_gets_other_seeds_is_compared_with_those_it_had(
