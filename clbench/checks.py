@@ -254,7 +254,8 @@ def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
         field = model.model_fields.get(str(step))
         models = _models(field.annotation) if field else []
         tagged = [m for m in models if "name" in m.model_fields]
-        model = next((m for m in tagged if m.model_fields["name"].default in loc), model)
+        inner = models[0] if len(models) == 1 else model
+        model = next((m for m in tagged if m.model_fields["name"].default in loc), inner)
     return sorted(model.model_fields)
 
 

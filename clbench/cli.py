@@ -19,10 +19,11 @@ from clbench import cli_analysis, cli_plugins, completion
 from clbench.errors import ClbenchError
 from clbench.registry import KINDS, Registry
 from clbench.terminal import Results, SuiteFile, notices, out, tell_changed, write_plainly
+from clbench.terminal import check_folder as _check_folder
+from clbench.terminal import check_published as _check_published
 from clbench.terminal import console as _console
 from clbench.terminal import load as _load
 from clbench.terminal import registry as _registry
-from clbench.terminal import warn as _warn
 from clbench.terminal import width as _width
 from clbench.terminal import write as _write
 
@@ -147,7 +148,7 @@ def run(
     ] = False,
 ) -> None:
     """Run the cells of suites that have no record yet, and print the table."""
-    from clbench import devices, engines, groups, published, session
+    from clbench import devices, engines, groups, session
 
     if device is not None:
         devices.check(device)
@@ -159,7 +160,7 @@ def run(
     loaded = [_load(path, registry, anew=not dry_run) for path in suites]
     plans = [_plan(suite, only, seeds, budget, results, force) for suite in loaded]
     for suite in loaded:  # rather now than after hours of work
-        published.find(results, suite.path, suite.published)
+        _check_published(suite, results)
     for plan in plans:
         if not force:
             tell_changed([cell.config for cell in plan.cells], plan.store, registry)
@@ -219,6 +220,8 @@ def table(
         raise ClbenchError(f"--update and --check are of Markdown tables, not of {format}")
     registry = _registry()
     loaded = _load(suite, registry)
+    _check_folder(results)
+    _check_published(loaded, results)
     plan = _plan(loaded, only, seeds, budget, results)
     found = session.table(plan)
     whole = session.table(_plan(loaded, None, seeds, budget, results)) if mark_best else found
@@ -343,21 +346,17 @@ def validate(
     results: Results = Path("results"),
 ) -> None:
     """Check suite files whole, with their published values, without running anything."""
-    from clbench import published
     from clbench.errors import FileError
 
     registry, bad = _registry(), 0
     for path in suites:
         try:
             loaded = _load(path, registry, anew=True)
-            ledger = published.find(results, path, loaded.published)
+            _check_published(loaded, results)
         except FileError as error:
             bad += 1
             notices.print(str(error), soft_wrap=True)
             continue
-        for text in published.strangers(ledger, [row.key for row in loaded.rows]) if ledger else ():
-            text = f"{path}: published '{loaded.published}': {text}"
-            _warn(text)
         cells = sum(len(row.cells) for row in loaded.rows)
         typer.echo(f"{path}: suite '{loaded.name}', {len(loaded.rows)} rows, {cells} cells")
     raise typer.Exit(2 if bad else 0)

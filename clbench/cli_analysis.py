@@ -45,9 +45,11 @@ def compare(
     from clbench import comparison
     from clbench.store import Store
 
-    pairings = comparison.of_methods(
-        terminal.load(suite, terminal.registry()), Store(results), a, b
-    )
+    registry, store = terminal.registry(), Store(results)
+    pairings = comparison.of_methods(terminal.load(suite, registry), store, a, b)
+    sides = [side for pairing in pairings for side in (pairing.first, pairing.second)]
+    configs = [record.config for side in sides for record in side.values()]
+    terminal.tell_changed(configs, store, registry)
     _print_findings(comparison.compare(pairings, metric, margin), a, b, format)
 
 

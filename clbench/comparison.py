@@ -87,8 +87,8 @@ def of_methods(suite: Suite, store: Store, first: str, second: str) -> list[Pair
         second: The same.
 
     Raises:
-        ClbenchError: There is no such method or row, the two have no task in common, or neither has
-            a good full-budget record of one.
+        ClbenchError: There is no such method or row, the two have no task in common, or one of them
+            has no good full-budget record of any.
         RecordError: A record is damaged.
     """
     ours, others = _rows(suite, first), _rows(suite, second)
@@ -98,9 +98,12 @@ def of_methods(suite: Suite, store: Store, first: str, second: str) -> list[Pair
     pairings = [
         Pairing(task, _of_row(ours[task], store), _of_row(others[task], store)) for task in tasks
     ]
-    if not any(pairing.first or pairing.second for pairing in pairings):
+    sides = {first: [p.first for p in pairings], second: [p.second for p in pairings]}
+    without = [f"'{name}'" for name, found in sides.items() if not any(found)]
+    if without:
         raise ClbenchError(
-            f"{store.root} has no full-budget record of '{first}' or '{second}' of '{suite.name}'"
+            f"{store.root} has no full-budget record of {' or '.join(without)} of '{suite.name}', "
+            "of the versions that are installed"
         )
     return pairings
 
@@ -295,8 +298,8 @@ def to_rich(findings: Sequence[Finding], first: str, second: str, width: int) ->
                 grid.add_row("  " + ", ".join(f"{name} {said[name]}" for name in names))
     notes = [
         f"A: {first}. B: {second}. Means over pairs of equal seeds; paired t-test, p corrected by "
-        "Holm's rule over the rows of a metric, intervals not corrected. No difference shown is "
-        "not: no difference."
+        "Holm's rule over the rows of a metric, intervals not corrected. 'No difference shown' is "
+        "not 'no difference'."
     ]
     with_ranks = [finding for finding in findings if finding.p_wilcoxon is not None]
     if with_ranks:

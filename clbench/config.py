@@ -68,7 +68,9 @@ class Training(Params):
     @model_validator(mode="after")
     def _check(self) -> Training:
         if (self.iterations is None) == (self.epochs is None):
-            raise ValueError("give exactly one of iterations and epochs")
+            raise ValueError(
+                "give exactly one of iterations and epochs (null takes away what was given before)"
+            )
         if self.clip_grad_norm is not None and not (
             self.clip_grad_norm > 0 or self.clip_grad_norm == -1
         ):

@@ -126,6 +126,8 @@ def compare(
     """
     if reference.root.resolve() == store.root.resolve():
         raise ClbenchError(f"{reference.root} cannot be its own reference")
+    if not reference.root.is_dir():
+        raise ClbenchError(f"there is no folder {reference.root}")
     references = References.read(reference)
     checks = [
         check
@@ -302,6 +304,9 @@ def advice(path: Path, rows: Sequence[Row], checks: Sequence[Check], store: Stor
     elif reduced := _reduced([row for row in rows if row.key in missing], store):
         found = "is 1 record" if reduced == 1 else f"are {reduced} records"
         lines.append(f"there {found} of these rows at a reduced budget, which never count")
+    elif other := _of_other_versions([row for row in rows if row.key in missing], store):
+        found = "is 1 record" if other == 1 else f"are {other} records"
+        lines.append(f"there {found} of these rows that other versions made, which do not count")
     lines += ["make the missing records with", f"    {command(path, missing, store.root)}"]
     return "\n".join(lines)
 
@@ -314,6 +319,14 @@ def _reduced(rows: Sequence[Row], store: Store) -> int:
         config.budget < 1 and config.model_copy(update={"budget": 1.0}).id in wanted
         for config in good
     )
+
+
+def _of_other_versions(rows: Sequence[Row], store: Store) -> int:
+    """How many good full-budget records answer the questions of these rows by other versions."""
+    cells = [config for row in rows for config in row.cells]
+    ids, questions = {cell.id for cell in cells}, {cell.question for cell in cells}
+    good = [record.config for record in store.scan()[0] if record.status == "ok"]
+    return sum(config.question in questions and config.id not in ids for config in good)
 
 
 def to_junit(

@@ -68,6 +68,14 @@ def final(R: Matrix, initial: Sequence[float | None], better: Better) -> float |
     return _mean(list(R[-1])) if R else None
 
 
+def incremental(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
+    """Mean over i of the mean over the tasks seen, ``1/K sum_i 1/(i+1) sum_{j<=i} R[i][j]``.
+
+    The average incremental accuracy of Rebuffi et al. 2017 (iCaRL), with the first task.
+    """
+    return _mean([_mean(R[i][: i + 1]) for i in range(len(R))])
+
+
 def backward_transfer(R: Matrix, initial: Sequence[float | None], better: Better) -> float | None:
     """``1/(K-1) sum_{j<K-1} (R[K-1][j] - R[j][j])`` (Lopez-Paz & Ranzato 2017)."""
     return _mean([_minus(R[-1][j], R[j][j], better) for j in range(len(R) - 1)])
@@ -213,6 +221,7 @@ def _of_stream(function: Callable[[Sequence[float], Better], float | None]) -> S
 SUMMARIES: Mapping[str, Summary] = {
     "during_accuracy": _of_matrix(during),
     "final_accuracy": _of_matrix(final),
+    "incremental_accuracy": _of_matrix(incremental),
     "backward_transfer": _of_matrix(backward_transfer),
     "forward_transfer": _of_matrix(forward_transfer),
     "forgetting": _of_matrix(forgetting),
@@ -227,7 +236,7 @@ SUMMARIES: Mapping[str, Summary] = {
 }
 """Name in suites and tables -> function of what was measured."""
 
-OF_STREAMS = frozenset(list(SUMMARIES)[5:])
+OF_STREAMS = frozenset(list(SUMMARIES)[6:])
 """The summaries that task-free streams have; all others need boundaries of tasks."""
 
 

@@ -21,9 +21,11 @@ from typing import Literal
 
 from pydantic import PositiveFloat, ValidationError, model_validator
 
+from clbench.checks import Checker
 from clbench.errors import FileError, Mistake, suggestion
 from clbench.metrics import Aggregate
 from clbench.params import Params, read
+from clbench.registry import Registry
 from clbench.yaml12 import read as read_yaml
 
 Verdict = Literal["reproduced", "better", "below", "not comparable", "missing"]
@@ -115,10 +117,9 @@ def load(path: Path) -> Ledger:
         try:
             return read(Ledger, root.plain())
         except ValidationError as error:
-            for one in error.errors():
-                node = root.at(one["loc"])
-                where = ".".join(map(str, one["loc"]))
-                mistakes.append(Mistake(node.line, where, one["msg"].lower()))
+            checker = Checker(Registry(), {})
+            checker.translate(error, Ledger, root, "key")
+            mistakes = list(checker.mistakes)
     raise FileError(path, mistakes)
 
 
@@ -199,4 +200,9 @@ def find(results: Path, suite: Path, name: str | None) -> Ledger | None:
         return None
     folders = [results, suite.resolve().parent.parent / "results"]
     paths = [folder / "published" / f"{name}.yaml" for folder in folders]
-    return load(next((path for path in paths if path.exists()), paths[0]))
+    for path in paths:
+        if path.exists():
+            return load(path)
+    looked = "\n".join(f"      {path}" for path in dict.fromkeys(paths))
+    what = f"there is no ledger '{name}'; looked for\n{looked}"
+    raise FileError(suite, [Mistake(None, "published", what)])

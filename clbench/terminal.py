@@ -87,6 +87,25 @@ def load(path: Path, registry: Registry, *, anew: bool = False) -> Suite:
     return resolved.load(path, registry, anew=anew)
 
 
+def check_published(suite: Suite, results: Path) -> None:
+    """Read the published values that a suite names; a warning for each row that it lacks.
+
+    Raises:
+        FileError: They are not there, or have mistakes.
+    """
+    from clbench import published
+
+    ledger = published.find(results, suite.path, suite.published)
+    for text in published.strangers(ledger, [row.key for row in suite.rows]) if ledger else ():
+        warn(f"{suite.path}: published '{suite.published}': {text}")
+
+
+def check_folder(results: Path) -> None:
+    """A warning where the folder of the records is not there."""
+    if not results.is_dir():
+        warn(f"there is no folder {results}, so every record is missing")
+
+
 def tell_changed(configs: Iterable[CellConfig], store: Store, registry: Registry) -> None:
     """A warning for each plugin whose code has changed since it made the records of these cells."""
     from clbench import staleness

@@ -15,11 +15,10 @@ from clbench.significance import ROUNDING
 from clbench.yaml12 import Node, describe
 
 _THRESHOLD = re.compile(r"(>=|<=)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?)\s*%?")
+_OVER_TIME = {"incremental_accuracy", "backward_transfer", "forward_transfer", "forgetting"}
 _NOT_MEASURED: Mapping[str, frozenset[str]] = {
-    "independent": frozenset(
-        {"final_accuracy", "backward_transfer", "forward_transfer", "forgetting"}
-    ),
-    "joint": frozenset({"during_accuracy", "backward_transfer", "forward_transfer", "forgetting"}),
+    "independent": frozenset({"final_accuracy", *_OVER_TIME}),
+    "joint": frozenset({"during_accuracy", *_OVER_TIME}),
 }
 
 

@@ -197,11 +197,11 @@ def test_a_frame_has_a_row_for_each_outcome(results: Path) -> None:
     frame = clbench.load(results).to_frame()
 
     assert list(frame["status"]) == ["failed", "ok", "ok", "ok"]
-    assert list(frame.columns[8:19]) == list(SUMMARIES)
+    assert list(frame.columns[8:20]) == list(SUMMARIES)
     assert frame["final_accuracy"].tolist()[1:] == pytest.approx([70.0, 89.0, 91.0])
     assert np.isnan(frame["final_accuracy"][0])
     assert frame["minutes"][1] == pytest.approx(60.1 / 60)
-    assert clbench.load(results)[:0].to_frame().shape == (0, 21)
+    assert clbench.load(results)[:0].to_frame().shape == (0, 22)
 
 
 def test_without_pandas_the_error_says_what_to_install(

@@ -15,8 +15,8 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"errors", "params", "scenario", "hookspecs", "metrics", "significance", "sources"}
     | {"student", "grids", "cache", "files"},
     {"config", "registry", "yaml12", "devices"},
-    {"records", "protocols", "published", "checks"},
-    {"thresholds", "compatibility", "data", "statistics"},
+    {"records", "protocols", "checks"},
+    {"thresholds", "compatibility", "data", "statistics", "published"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
     | {"curves", "replicas", "moving", "graphs"},

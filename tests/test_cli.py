@@ -278,8 +278,8 @@ def test_published_values_that_are_not_there_are_told_before_anything_runs(tiny:
     validated = clbench("validate", tiny, cwd=tiny.parent)
 
     assert ran.returncode == validated.returncode == 2
-    assert "results/published/nowhere.yaml has 1 mistake" in ran.stderr
-    assert "results/published/nowhere.yaml has 1 mistake" in validated.stderr
+    assert "published: there is no ledger 'nowhere'; looked for\n      results/pub" in ran.stderr
+    assert validated.stderr in ran.stderr
     assert not (tiny.parent / "results").exists()
 
 
@@ -290,13 +290,24 @@ def test_published_rows_that_the_suite_does_not_have_are_told(tiny: Path) -> Non
     entry = "{label: EWC, final: {value: 99}, where: Table 1}"
     ledger.write_text(f"source: A paper\nmargin: 1\nrows: {{permuted/onlin-ewc: {entry}}}\n")
 
-    done = clbench("validate", tiny, cwd=tiny.parent)
+    validated, shown = (clbench(word, tiny, cwd=tiny.parent) for word in ("validate", "table"))
+
+    assert (validated.returncode, shown.returncode) == (0, 0)
+    assert (
+        validated.stderr
+        == shown.stderr
+        == (
+            f"warning: {tiny}: published 'paper': the suite has no row 'permuted/onlin-ewc'; did you "
+            "mean 'permuted/online-ewc'?\n"
+        )
+    )
+
+
+def test_a_table_of_a_folder_that_is_not_there_says_so(tiny: Path) -> None:
+    done = clbench("table", tiny, "--results", "nowhere", cwd=tiny.parent)
 
     assert done.returncode == 0
-    assert done.stderr == (
-        f"warning: {tiny}: published 'paper': the suite has no row 'permuted/onlin-ewc'; did you "
-        "mean 'permuted/online-ewc'?\n"
-    )
+    assert done.stderr == "warning: there is no folder nowhere, so every record is missing\n"
 
 
 def test_the_first_failure_stops_further_suites_where_that_is_asked_for(tiny: Path) -> None:

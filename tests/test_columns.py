@@ -94,7 +94,7 @@ def test_an_unknown_column_is_told_with_the_nearest_one(table: tables.ResultsTab
     assert str(caught.value) == (
         "unknown column 'final_acuracy'; did you mean 'final_accuracy'?\n"
         "    known: backward_transfer, budget, during_accuracy, final_accuracy, forgetting, "
-        "forward_transfer, last_task_accuracy, loss_of_plasticity, method, minutes, "
+        "forward_transfer, incremental_accuracy, last_task_accuracy, loss_of_plasticity, method, minutes, "
         "online_accuracy, online_accuracy_off_by_one, online_forgetting, parameters, plasticity, "
         "published_during, published_final, published_online, seeds, status, task, verdict"
     )
@@ -104,11 +104,12 @@ def test_the_best_of_a_task_is_marked_where_it_beats_every_other_by_a_test(
     table: tables.ResultsTable,
 ) -> None:
     # final: high - middle is 5, 5.5, 5, high - low 10, 10.5, 10: p = 0.0010 and 0.0003;
-    # during is 99 everywhere; backward transfer and forgetting go with final
+    # during is 99 everywhere; the others go with final
     assert columns.best(_measured(table)) == {
         ("a/high", "final_accuracy"),
         ("a/high", "backward_transfer"),
         ("a/high", "forgetting"),
+        ("a/high", "incremental_accuracy"),
     }
 
 
@@ -241,8 +242,13 @@ def test_every_format_shows_the_columns_asked_for_and_the_marks(
         "task",
         "best",
     ]
-    assert values[2]["best"] == ["backward_transfer", "final_accuracy", "forgetting"]
-    assert rows[2]["best"] == "backward_transfer final_accuracy forgetting"
+    assert values[2]["best"] == [
+        "backward_transfer",
+        "final_accuracy",
+        "forgetting",
+        "incremental_accuracy",
+    ]
+    assert rows[2]["best"] == "backward_transfer final_accuracy forgetting incremental_accuracy"
     assert (rows[0]["best"], rows[1]["final_ci_low"]) == ("", "")
     assert "\x1b[1m91.17 ±2.59\x1b[0m" in styled
     assert "\x1b[1m81.00" not in styled

@@ -211,6 +211,7 @@ def test_methods_are_compared_on_the_tasks_that_both_have(suite: Suite, tmp_path
     store.put(records.good(rows["a/other"].cells[1]))
     store.put(records.bad(rows["a/other"].cells[0]))
     store.put(records.good(rows["b/plain"].cells[0]))
+    store.put(records.good(rows["b/alone"].cells[0]))
 
     (one,) = comparison.of_methods(suite, store, "plain", "other")
     rowwise = comparison.of_methods(suite, store, "b/plain", "alone")
@@ -347,13 +348,29 @@ def test_a_comparison_without_any_record_is_an_error(suite: Suite, tmp_path: Pat
         comparison.of_methods(suite, store, "plain", "other")
 
     assert str(caught.value) == (
-        f"{store.root} has no full-budget record of 'plain' or 'other' of 'toy'"
+        f"{store.root} has no full-budget record of 'plain' or 'other' of 'toy', of the versions "
+        "that are installed"
+    )
+
+
+def test_a_comparison_names_the_side_without_records(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    records.put(store, suite.rows[0].cells, 90.0)
+
+    with pytest.raises(ClbenchError) as caught:
+        comparison.of_methods(suite, store, "plain", "other")
+
+    assert str(caught.value) == (
+        f"{store.root} has no full-budget record of 'other' of 'toy', of the versions that are "
+        "installed"
     )
 
 
 def test_seeds_of_one_side_alone_are_told_to_make_no_pair(suite: Suite, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    records.put(store, suite.rows[0].cells, 90.0)
+    rows = {row.key: row for row in suite.rows}
+    store.put(records.good(rows["a/plain"].cells[0]))
+    store.put(records.good(rows["a/other"].cells[1]))
     console = Console(width=150, record=True, file=io.StringIO())
 
     pairings = comparison.of_methods(suite, store, "plain", "other")

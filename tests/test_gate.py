@@ -268,6 +268,16 @@ def test_a_folder_that_is_not_there_is_told(suite: Suite, tmp_path: Path) -> Non
     )
 
 
+def test_records_of_other_versions_are_told_not_to_count(suite: Suite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    for cell in suite.rows[0].cells:
+        store.put(records.good(cell.model_copy(update={"plugins": {"toys": "0.0"}})))
+
+    assert _advice(suite, store).startswith(
+        "there are 3 records of these rows that other versions made, which do not count\n"
+    )
+
+
 @pytest.mark.parametrize(("count", "told"), [(1, "is 1 record"), (2, "are 2 records")])
 def test_records_of_a_reduced_budget_are_told_not_to_count(
     suite: Suite, tmp_path: Path, count: int, told: str

@@ -283,7 +283,10 @@ def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_p
     damaged = _store(tmp_path / "damaged", suite, 90.0)
     (path,) = (tmp_path / "damaged" / "records").glob("*.json")
     path.write_text(path.read_text().replace(":60,", ":61,"))
+    (tmp_path / "empty").mkdir()
 
+    with pytest.raises(ClbenchError) as none:
+        gate.compare(suite.name, suite.rows, ours, Store(tmp_path / "none"), LEDGER)
     with pytest.raises(ClbenchError) as empty:
         gate.compare(suite.name, suite.rows, ours, Store(tmp_path / "empty"), LEDGER)
     with pytest.raises(RecordError) as broken:
@@ -291,6 +294,7 @@ def test_an_empty_a_damaged_or_the_same_reference_is_refused(suite: Suite, tmp_p
     with pytest.raises(ClbenchError) as same:
         gate.compare(suite.name, suite.rows, ours, Store(tmp_path / "x" / ".." / "ours"), LEDGER)
 
+    assert str(none.value) == f"there is no folder {tmp_path / 'none'}"
     assert str(empty.value) == f"{tmp_path / 'empty'} has no full-budget record of these rows"
     assert str(broken.value) == f"{path}: its checksum does not fit: damaged, or edited by hand"
     assert str(same.value) == f"{tmp_path / 'x' / '..' / 'ours'} cannot be its own reference"

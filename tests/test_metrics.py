@@ -101,6 +101,7 @@ def test_only_scores_improve_in_the_direction_of_their_metric() -> None:
     assert directions == {
         "during_accuracy": "lower",
         "final_accuracy": "lower",
+        "incremental_accuracy": "lower",
         "backward_transfer": "higher",
         "forward_transfer": "higher",
         "forgetting": "lower",
@@ -128,6 +129,7 @@ OF_TASKS = [name for name in metrics.SUMMARIES if name not in metrics.OF_STREAMS
     [
         ("during_accuracy", 90.0),  # (90 + 80 + 100) / 3
         ("final_accuracy", 220 / 3),  # (50 + 70 + 100) / 3
+        ("incremental_accuracy", 700 / 9),  # (90 + (60 + 80) / 2 + (50 + 70 + 100) / 3) / 3
         ("backward_transfer", -25.0),  # ((50 - 90) + (70 - 80)) / 2
         ("forward_transfer", 17.5),  # ((20 - 10) + (30 - 5)) / 2
         ("forgetting", 25.0),  # ((max(90, 60) - 50) + (80 - 70)) / 2

@@ -103,7 +103,10 @@ OF_TASKS = SUMMARIES.keys() - OF_STREAMS
         (
             "iterations: 10",
             "iterations: 10, epochs: 3",
-            ["line 6, defaults.training: give exactly one of iterations and epochs"],
+            [
+                "line 6, defaults.training: give exactly one of iterations and epochs (null takes "
+                "away what was given before)"
+            ],
         ),
         (
             "learning_rate: 0.1",
@@ -119,8 +122,8 @@ OF_TASKS = SUMMARIES.keys() - OF_STREAMS
             [
                 "line 10, methods.plain.expect.final_acc: unknown metric 'final_acc'; did you mean "
                 "'final_accuracy'?\n      known: backward_transfer, during_accuracy, "
-                "final_accuracy, forgetting, forward_transfer, last_task_accuracy, "
-                "loss_of_plasticity, online_accuracy, online_accuracy_off_by_one, "
+                "final_accuracy, forgetting, forward_transfer, incremental_accuracy, "
+                "last_task_accuracy, loss_of_plasticity, online_accuracy, online_accuracy_off_by_one, "
                 "online_forgetting, plasticity"
             ],
         ),

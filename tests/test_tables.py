@@ -83,8 +83,9 @@ def test_a_ledger_with_mistakes_is_told_with_its_lines(tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         f"{path} has 2 mistakes:\n"
-        "  line 2, margin: input should be greater than 0\n"
-        "  line 7, rows.a/plain.finel: extra inputs are not permitted"
+        "  line 2, margin: expected a number greater than 0.0, found the number 0\n"
+        "  line 7, rows.a/plain.finel: unknown key: 'finel'; did you mean 'final'?\n"
+        "      known: during, final, label, margin, not_comparable, note, online, where"
     )
 
 

@@ -127,6 +127,7 @@ def test_a_tracker_is_told_of_every_point_and_every_row_in_order(registry: Regis
     assert set(summary) == {
         "during_accuracy",
         "final_accuracy",
+        "incremental_accuracy",
         "backward_transfer",
         "forward_transfer",
         "forgetting",
