@@ -187,6 +187,26 @@ def test_where_the_greatest_utility_is_zero_harmful_weights_move_fully(
     torch.testing.assert_close(after["w"], torch.tensor([-0.05, 0.7]))
 
 
+@pytest.mark.parametrize(
+    ("noise_scale", "gradient", "noise_std"),
+    [
+        ("weight-norm", [3.0, 4.0], 1e8),
+        ("grad-norm", [0.0, 0.0], 1e8),
+        ("ratio-norm", [3.0, 4.0], 2e-9),  # S = (5 + 1e-8) / 1e-8
+    ],
+)
+def test_tensors_of_zeros_count_as_tensors_of_a_tiny_norm(
+    feed: Any, noise: Any, noise_scale: Any, gradient: list[float], noise_std: float
+) -> None:
+    initial, g = {"w": torch.zeros(2)}, torch.tensor(gradient)
+    params = UpgdParams(noise_std=noise_std, noise_scale=noise_scale)
+
+    (after,) = feed(Upgd, params, initial, [{"w": g}])
+
+    # S * noise_std is 1, and the gate of weights that are 0 is 1/2
+    torch.testing.assert_close(after["w"], -0.1 * 0.5 * (g + noise(1, 2)[0]))
+
+
 def test_gates_of_ungated_gradients_leave_gradient_descent(feed: Any) -> None:
     initial, *gradients = _drawn(4)
     params = UpgdParams(gate="noise", noise_std=1e-30, weight_decay=0.1)  # lost in rounding
