@@ -207,6 +207,17 @@ def test_tensors_of_zeros_count_as_tensors_of_a_tiny_norm(
     torch.testing.assert_close(after["w"], -0.1 * 0.5 * (g + noise(1, 2)[0]))
 
 
+def test_of_rows_with_hardly_any_utility_the_gates_are_near_a_half(feed: Any) -> None:
+    initial = {"w": torch.tensor([[3e-13, 4e-13], [3e-12, 4e-12]])}
+    params = UpgdParams(beta_utility=0.9, noise_std=0.0, scaling="local")
+
+    (after,) = feed(Upgd, params, initial, [{"w": -torch.ones(2, 2)}], learning_rate=1.0)
+
+    # U / b is the weights; norms are 5e-13, in place of which 1e-12 divides, and 5e-12
+    gates = 1 - torch.sigmoid(torch.tensor([[0.3, 0.4], [0.6, 0.8]]))
+    torch.testing.assert_close(after["w"], gates)
+
+
 def test_gates_of_ungated_gradients_leave_gradient_descent(feed: Any) -> None:
     initial, *gradients = _drawn(4)
     params = UpgdParams(gate="noise", noise_std=1e-30, weight_decay=0.1)  # lost in rounding
