@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
-from clbench.observing import ActivityKeeper, StreamKeeper
+from clbench.observing import ActivityKeeper, StreamKeeper, StreamKeepers
 from clbench.protocols import Batch, Context, Observation, Query, Tally
 from clbench.scenario import OutputLayout, Scenario
 
@@ -30,6 +31,23 @@ class _Net:
 
     def statistics(self) -> dict[str, float]:
         return {"entropy": 0.5}
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[_Net]) -> _Nets:
+        return _Nets(replicas)
+
+
+class _Nets:
+    """Shows what each of them shows."""
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        self._nets = nets
+
+    def with_activity(
+        self, params: Any, query: Query, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        shown = [net.with_activity(params, query, context)[1] for net in self._nets]
+        return query.inputs, {name: torch.stack([one[name] for one in shown]) for name in shown[0]}
 
 
 class _Learner:
@@ -55,11 +73,15 @@ def _keeper(net: Any) -> StreamKeeper:
     return StreamKeeper(cast(Any, _Learner()), net, LAYOUT, cast(Any, _Objective()))
 
 
-def _add(keeper: StreamKeeper, before: float, after: float, is_right: int) -> None:
+def _update(before: float, after: float, is_right: int) -> tuple[Observation, Batch]:
     batch = Batch(
         inputs=torch.tensor([[after, 0.0]]), targets=torch.tensor([is_right]), task_id=None
     )
-    keeper.add(Observation(torch.tensor(before), torch.zeros(1, 2)), batch)
+    return Observation(torch.tensor(before), torch.zeros(1, 2)), batch
+
+
+def _add(keeper: StreamKeeper, before: float, after: float, is_right: int) -> None:
+    keeper.add(*_update(before, after, is_right))
 
 
 def test_a_stream_is_summed_up_task_by_task() -> None:
@@ -80,6 +102,31 @@ def test_a_stream_is_summed_up_task_by_task() -> None:
     found = keeper.statistics()
     assert found["inactive_units"] == (0.5, 0.5)  # two of four
     assert found["entropy"] == (0.5, 0.5)  # what the net tells of itself
+
+
+def test_units_of_convolutions_are_not_counted_as_inactive() -> None:
+    keeper = _keeper(_Net(c1=torch.zeros(1, 2, 3, 3), h1=torch.tensor([[0.0, 1.0, 2.0, 3.0]])))
+    only_maps = _keeper(_Net(c1=torch.zeros(1, 2, 3, 3)))
+
+    for one in (keeper, only_maps):
+        _add(one, 1.0, 1.0, 1)
+        one.end_task()
+
+    assert keeper.statistics()["inactive_units"] == (0.25,)
+    assert "inactive_units" not in only_maps.statistics()
+
+
+def test_in_lockstep_units_of_convolutions_are_not_counted_as_inactive() -> None:
+    first = _Net(c1=torch.zeros(1, 2, 3, 3), h1=torch.tensor([[0.0, 1.0, 2.0, 3.0]]))
+    second = _Net(c1=torch.ones(1, 2, 3, 3), h1=torch.tensor([[0.0, 0.0, 0.0, 3.0]]))
+    keepers = [_keeper(net) for net in (first, second)]
+    observation, batch = _update(1.0, 1.0, 1)
+
+    StreamKeepers(keepers, cast(Any, _Learner())).add([observation] * 2, [batch] * 2)
+
+    for keeper, inactive in zip(keepers, (0.25, 0.75), strict=True):
+        keeper.end_task()
+        assert keeper.statistics()["inactive_units"] == (inactive,)
 
 
 def test_of_a_small_loss_the_plasticity_is_that_of_a_large_one() -> None:
