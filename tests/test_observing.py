@@ -8,11 +8,18 @@ from typing import Any, cast
 
 import pytest
 import torch
+import toys
 from torch import Tensor
 
+from clbench.config import Training
 from clbench.observing import ActivityKeeper, StreamKeeper, StreamKeepers
-from clbench.protocols import Batch, Context, Observation, Query, Tally
+from clbench.protocols import Batch, Context, Observation, Query, SequenceSpec, Tally
 from clbench.scenario import OutputLayout, Scenario
+from clbench.testing import equal, snapshot
+from clbench.weight_learner import WeightLearner
+from clbench_sparse.k_winners import KWinnersParams
+from clbench_streaming.perturbed_sgd import PerturbedSgd, PerturbedSgdParams
+from clbench_vision.mlp import Mlp, MlpParams
 
 LAYOUT = OutputLayout(Scenario.TASK_FREE, "shared", 2, 2)
 
@@ -241,3 +248,55 @@ def test_of_a_net_that_shows_nothing_nothing_is_recorded() -> None:
     keeper.end([[Query(inputs=torch.zeros(2, 2), task_id=0)]] * 2)
 
     assert keeper.statistics() == {}
+
+
+SPEC = SequenceSpec(kind="classification", input_shape=(2,), outputs_per_task=2, num_tasks=2)
+
+
+def _sparse(learner: str) -> tuple[Any, Mlp]:
+    """A learner, and its net: training passes count winners and draw dropout."""
+    winners = KWinnersParams(percent_on=0.25)
+    net = Mlp(MlpParams(hidden_sizes=(8,), dropout=0.5, winners=winners), SPEC, LAYOUT)
+    context = toys.context(
+        spec=SPEC,
+        net=net,
+        layout=LAYOUT,
+        objective=toys.CrossEntropy(),
+        training=Training(iterations=1, batch_size=1, learning_rate=0.1),
+    )
+    if learner == "stream":
+        return PerturbedSgd(PerturbedSgdParams(), context), net
+    return WeightLearner(context), net
+
+
+@pytest.mark.parametrize("name", ["stream", "weights"])
+def test_measuring_and_predicting_leave_winners_and_the_draws_of_dropout_alone(name: str) -> None:
+    learner, net = _sparse(name)
+    of_stream = StreamKeeper(learner, net, LAYOUT, cast(Any, toys.CrossEntropy()))
+    of_activity = ActivityKeeper(net, learner)
+    queries = [Query(inputs=torch.ones(3, 2), task_id=None)]
+    before = snapshot(net.state())
+
+    _add(of_stream, 1.0, 1.0, 1)
+    of_activity.end_task(queries)
+    of_activity.end([queries, queries])
+    learner.predict(queries[0])
+
+    assert equal(net.state(), before)
+    net(learner.weights(None), queries[0], Context(training=True))
+    assert not equal(net.state(), before)
+
+
+def test_measuring_in_lockstep_leaves_the_draws_of_dropout_alone() -> None:
+    learners, nets = zip(*(_sparse("weights") for _ in range(2)), strict=True)
+    keepers = [
+        StreamKeeper(learner, net, LAYOUT, cast(Any, toys.CrossEntropy()))
+        for learner, net in zip(learners, nets, strict=True)
+    ]
+    together = StreamKeepers(keepers, WeightLearner.in_lockstep(learners))
+    observation, batch = _update(1.0, 1.0, 1)
+    before = [snapshot(net.state()) for net in nets]
+
+    together.add([observation] * 2, [batch] * 2)
+
+    assert equal([net.state() for net in nets], before)
