@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -250,6 +251,26 @@ def test_channels_compete_at_each_place() -> None:
     assert set((activity["c1"] != 0).sum(1).flatten().tolist()) == {2}
     assert activity["c1"].shape == (6, 4, 10, 10)
     assert activity["h1"].shape == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("net", "bias", "layer"),
+    [
+        (_mlp(hidden_sizes=(4,), activation="sigmoid", winners=WINNERS), "b1", "h1"),
+        (_cnn(channels=(2,), hidden_sizes=(4,), activation="sigmoid", winners=WINNERS), "b1", "h1"),
+        (_cnn(channels=(4,), conv_activation="sigmoid", conv_winners=WINNERS), "k1", "c1"),
+    ],
+    ids=["mlp", "cnn", "convolutions"],
+)
+def test_winners_come_after_the_activation(net: Any, bias: str, layer: str) -> None:
+    weights = {name: torch.zeros(shape) for name, shape in net.shapes.items()}
+    weights[bias] = torch.tensor([-1.0, 3.0, 2.0, 0.0])
+
+    _, activity = net.with_activity(weights, _query(), Context())
+
+    units = activity[layer].movedim(1, -1).reshape(-1, 4)  # one row for each sample and place
+    expected = torch.tensor([0.0, 1 / (1 + math.exp(-3)), 0.0, 0.0])  # losers are 0, not 1/2
+    torch.testing.assert_close(units, expected.expand_as(units))
 
 
 def test_drop_out_is_for_training_only_and_keeps_the_mean() -> None:
