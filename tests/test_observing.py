@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 import torch
+import toys
 from torch import Tensor
 
-from clbench.observing import ActivityKeeper, StreamKeeper
-from clbench.protocols import Batch, Context, Observation, Query, Tally
+from clbench.config import Training
+from clbench.observing import ActivityKeeper, StreamKeeper, StreamKeepers
+from clbench.protocols import Batch, Context, Observation, Query, SequenceSpec, Tally
 from clbench.scenario import OutputLayout, Scenario
+from clbench.testing import equal, snapshot
+from clbench.weight_learner import WeightLearner
+from clbench_sparse.k_winners import KWinnersParams
+from clbench_streaming.perturbed_sgd import PerturbedSgd, PerturbedSgdParams
+from clbench_vision.mlp import Mlp, MlpParams
 
 LAYOUT = OutputLayout(Scenario.TASK_FREE, "shared", 2, 2)
 
@@ -30,6 +38,23 @@ class _Net:
 
     def statistics(self) -> dict[str, float]:
         return {"entropy": 0.5}
+
+    @classmethod
+    def in_lockstep(cls, replicas: Sequence[_Net]) -> _Nets:
+        return _Nets(replicas)
+
+
+class _Nets:
+    """Shows what each of them shows."""
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        self._nets = nets
+
+    def with_activity(
+        self, params: Any, query: Query, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        shown = [net.with_activity(params, query, context)[1] for net in self._nets]
+        return query.inputs, {name: torch.stack([one[name] for one in shown]) for name in shown[0]}
 
 
 class _Learner:
@@ -55,11 +80,15 @@ def _keeper(net: Any) -> StreamKeeper:
     return StreamKeeper(cast(Any, _Learner()), net, LAYOUT, cast(Any, _Objective()))
 
 
-def _add(keeper: StreamKeeper, before: float, after: float, is_right: int) -> None:
+def _update(before: float, after: float, is_right: int) -> tuple[Observation, Batch]:
     batch = Batch(
         inputs=torch.tensor([[after, 0.0]]), targets=torch.tensor([is_right]), task_id=None
     )
-    keeper.add(Observation(torch.tensor(before), torch.zeros(1, 2)), batch)
+    return Observation(torch.tensor(before), torch.zeros(1, 2)), batch
+
+
+def _add(keeper: StreamKeeper, before: float, after: float, is_right: int) -> None:
+    keeper.add(*_update(before, after, is_right))
 
 
 def test_a_stream_is_summed_up_task_by_task() -> None:
@@ -80,6 +109,31 @@ def test_a_stream_is_summed_up_task_by_task() -> None:
     found = keeper.statistics()
     assert found["inactive_units"] == (0.5, 0.5)  # two of four
     assert found["entropy"] == (0.5, 0.5)  # what the net tells of itself
+
+
+def test_units_of_convolutions_are_not_counted_as_inactive() -> None:
+    keeper = _keeper(_Net(c1=torch.zeros(1, 2, 3, 3), h1=torch.tensor([[0.0, 1.0, 2.0, 3.0]])))
+    only_maps = _keeper(_Net(c1=torch.zeros(1, 2, 3, 3)))
+
+    for one in (keeper, only_maps):
+        _add(one, 1.0, 1.0, 1)
+        one.end_task()
+
+    assert keeper.statistics()["inactive_units"] == (0.25,)
+    assert "inactive_units" not in only_maps.statistics()
+
+
+def test_in_lockstep_units_of_convolutions_are_not_counted_as_inactive() -> None:
+    first = _Net(c1=torch.zeros(1, 2, 3, 3), h1=torch.tensor([[0.0, 1.0, 2.0, 3.0]]))
+    second = _Net(c1=torch.ones(1, 2, 3, 3), h1=torch.tensor([[0.0, 0.0, 0.0, 3.0]]))
+    keepers = [_keeper(net) for net in (first, second)]
+    observation, batch = _update(1.0, 1.0, 1)
+
+    StreamKeepers(keepers, cast(Any, _Learner())).add([observation] * 2, [batch] * 2)
+
+    for keeper, inactive in zip(keepers, (0.25, 0.75), strict=True):
+        keeper.end_task()
+        assert keeper.statistics()["inactive_units"] == (inactive,)
 
 
 def test_of_a_small_loss_the_plasticity_is_that_of_a_large_one() -> None:
@@ -194,3 +248,55 @@ def test_of_a_net_that_shows_nothing_nothing_is_recorded() -> None:
     keeper.end([[Query(inputs=torch.zeros(2, 2), task_id=0)]] * 2)
 
     assert keeper.statistics() == {}
+
+
+SPEC = SequenceSpec(kind="classification", input_shape=(2,), outputs_per_task=2, num_tasks=2)
+
+
+def _sparse(learner: str) -> tuple[Any, Mlp]:
+    """A learner, and its net: training passes count winners and draw dropout."""
+    winners = KWinnersParams(percent_on=0.25)
+    net = Mlp(MlpParams(hidden_sizes=(8,), dropout=0.5, winners=winners), SPEC, LAYOUT)
+    context = toys.context(
+        spec=SPEC,
+        net=net,
+        layout=LAYOUT,
+        objective=toys.CrossEntropy(),
+        training=Training(iterations=1, batch_size=1, learning_rate=0.1),
+    )
+    if learner == "stream":
+        return PerturbedSgd(PerturbedSgdParams(), context), net
+    return WeightLearner(context), net
+
+
+@pytest.mark.parametrize("name", ["stream", "weights"])
+def test_measuring_and_predicting_leave_winners_and_the_draws_of_dropout_alone(name: str) -> None:
+    learner, net = _sparse(name)
+    of_stream = StreamKeeper(learner, net, LAYOUT, cast(Any, toys.CrossEntropy()))
+    of_activity = ActivityKeeper(net, learner)
+    queries = [Query(inputs=torch.ones(3, 2), task_id=None)]
+    before = snapshot(net.state())
+
+    _add(of_stream, 1.0, 1.0, 1)
+    of_activity.end_task(queries)
+    of_activity.end([queries, queries])
+    learner.predict(queries[0])
+
+    assert equal(net.state(), before)
+    net(learner.weights(None), queries[0], Context(training=True))
+    assert not equal(net.state(), before)
+
+
+def test_measuring_in_lockstep_leaves_the_draws_of_dropout_alone() -> None:
+    learners, nets = zip(*(_sparse("weights") for _ in range(2)), strict=True)
+    keepers = [
+        StreamKeeper(learner, net, LAYOUT, cast(Any, toys.CrossEntropy()))
+        for learner, net in zip(learners, nets, strict=True)
+    ]
+    together = StreamKeepers(keepers, WeightLearner.in_lockstep(learners))
+    observation, batch = _update(1.0, 1.0, 1)
+    before = [snapshot(net.state()) for net in nets]
+
+    together.add([observation] * 2, [batch] * 2)
+
+    assert equal([net.state() for net in nets], before)

@@ -19,10 +19,12 @@ from clbench.registry import Registry
 from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 from clbench.testing import LearnerContract, equal, snapshot
 from clbench_regularization.si import SynapticIntelligence, SynapticIntelligenceParams
+from clbench_sparse.k_winners import KWinnersParams
 from clbench_streaming.adamw import StreamAdamW, StreamAdamWParams
 from clbench_streaming.perturbed_sgd import PerturbedSgd, PerturbedSgdParams
 from clbench_streaming.stream_learner import StreamLearner
 from clbench_streaming.upgd import Upgd, UpgdParams
+from clbench_vision.mlp import Mlp, MlpParams
 
 RULES: list[tuple[Any, Any]] = [
     (PerturbedSgd, PerturbedSgdParams(noise_std=0.1, weight_decay=0.1)),
@@ -95,6 +97,23 @@ def test_a_rule_serves_all_scenarios_and_shows_its_weights(
         == 6 * 16 + 6
         == sum(tensor.numel() for tensor in learner.weights(None).values())
     )
+
+
+@each_rule
+def test_predictions_leave_duty_cycles_and_the_draws_of_dropout_alone(
+    rule: type[StreamLearner[Any]], params: Any
+) -> None:
+    context = _context()
+    sparse = MlpParams(hidden_sizes=(8,), dropout=0.5, winners=KWinnersParams(percent_on=0.25))
+    learner = rule(params, replace(context, net=Mlp(sparse, context.spec, context.layout)))
+    (batch,) = _batches(0, 1)
+    before = snapshot(learner.state())
+
+    learner.predict(batch)
+
+    assert equal(learner.state()["net"], before["net"])
+    learner.observe(batch)
+    assert not equal(learner.state()["net"], before["net"])
 
 
 @each_rule

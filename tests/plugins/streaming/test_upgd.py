@@ -187,6 +187,37 @@ def test_where_the_greatest_utility_is_zero_harmful_weights_move_fully(
     torch.testing.assert_close(after["w"], torch.tensor([-0.05, 0.7]))
 
 
+@pytest.mark.parametrize(
+    ("noise_scale", "gradient", "noise_std"),
+    [
+        ("weight-norm", [3.0, 4.0], 1e8),
+        ("grad-norm", [0.0, 0.0], 1e8),
+        ("ratio-norm", [3.0, 4.0], 2e-9),  # S = (5 + 1e-8) / 1e-8
+    ],
+)
+def test_tensors_of_zeros_count_as_tensors_of_a_tiny_norm(
+    feed: Any, noise: Any, noise_scale: Any, gradient: list[float], noise_std: float
+) -> None:
+    initial, g = {"w": torch.zeros(2)}, torch.tensor(gradient)
+    params = UpgdParams(noise_std=noise_std, noise_scale=noise_scale)
+
+    (after,) = feed(Upgd, params, initial, [{"w": g}])
+
+    # S * noise_std is 1, and the gate of weights that are 0 is 1/2
+    torch.testing.assert_close(after["w"], -0.1 * 0.5 * (g + noise(1, 2)[0]))
+
+
+def test_of_rows_with_hardly_any_utility_the_gates_are_near_a_half(feed: Any) -> None:
+    initial = {"w": torch.tensor([[3e-13, 4e-13], [3e-12, 4e-12]])}
+    params = UpgdParams(beta_utility=0.9, noise_std=0.0, scaling="local")
+
+    (after,) = feed(Upgd, params, initial, [{"w": -torch.ones(2, 2)}], learning_rate=1.0)
+
+    # U / b is the weights; norms are 5e-13, in place of which 1e-12 divides, and 5e-12
+    gates = 1 - torch.sigmoid(torch.tensor([[0.3, 0.4], [0.6, 0.8]]))
+    torch.testing.assert_close(after["w"], gates)
+
+
 def test_gates_of_ungated_gradients_leave_gradient_descent(feed: Any) -> None:
     initial, *gradients = _drawn(4)
     params = UpgdParams(gate="noise", noise_std=1e-30, weight_decay=0.1)  # lost in rounding

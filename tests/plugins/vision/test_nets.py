@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +21,7 @@ from clbench.testing import NetContract, equal, snapshot
 from clbench_sparse.k_winners import KWinnersParams
 from clbench_vision.classification import Classification
 from clbench_vision.cnn import Cnn, CnnParams
-from clbench_vision.hidden import Init, draw_weights
+from clbench_vision.hidden import ACTIVATIONS, Init, draw_weights
 from clbench_vision.mlp import Mlp, MlpParams
 
 SPEC = SequenceSpec(kind="classification", input_shape=(1, 12, 12), outputs_per_task=2, num_tasks=2)
@@ -133,16 +135,27 @@ def test_fresh_weights_are_uniform_within_the_bounds_of_their_fans(
         assert nearer == pytest.approx(expected, abs=0.18)  # four standard errors of the 125
 
 
-def test_the_mlp_is_its_formula() -> None:
-    net = _mlp(hidden_sizes=(7, 5), activation="tanh")
+FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda a: a.clamp(min=0),
+    "elu": lambda a: torch.where(a > 0, a, a.exp() - 1),
+    "tanh": lambda a: (a.exp() - (-a).exp()) / (a.exp() + (-a).exp()),
+    "sigmoid": lambda a: 1 / (1 + (-a).exp()),
+    "leaky-relu": lambda a: torch.where(a > 0, a, 0.01 * a),
+    "linear": lambda a: a,
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_mlp_is_its_formula(activation: Any) -> None:
+    net, s = _mlp(hidden_sizes=(7, 5), activation=activation), FORMULAS[activation]
     p, query = net.initial(_generator()), _query()
     gains = {"h2": torch.tensor([1.0, 0.0, 2.0, 1.0, 0.0])}
 
     found = net(p, query, Context(gains=gains))
 
     x = query.inputs.flatten(1)
-    x = torch.tanh(x @ p["W1"].t() + p["b1"])
-    x = torch.tanh(gains["h2"] * (x @ p["W2"].t() + p["b2"]))
+    x = s(x @ p["W1"].t() + p["b1"])
+    x = s(gains["h2"] * (x @ p["W2"].t() + p["b2"]))
     torch.testing.assert_close(found, x @ p["W_out"].t() + p["b_out"])
 
 
@@ -238,6 +251,26 @@ def test_channels_compete_at_each_place() -> None:
     assert set((activity["c1"] != 0).sum(1).flatten().tolist()) == {2}
     assert activity["c1"].shape == (6, 4, 10, 10)
     assert activity["h1"].shape == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("net", "bias", "layer"),
+    [
+        (_mlp(hidden_sizes=(4,), activation="sigmoid", winners=WINNERS), "b1", "h1"),
+        (_cnn(channels=(2,), hidden_sizes=(4,), activation="sigmoid", winners=WINNERS), "b1", "h1"),
+        (_cnn(channels=(4,), conv_activation="sigmoid", conv_winners=WINNERS), "k1", "c1"),
+    ],
+    ids=["mlp", "cnn", "convolutions"],
+)
+def test_winners_come_after_the_activation(net: Any, bias: str, layer: str) -> None:
+    weights = {name: torch.zeros(shape) for name, shape in net.shapes.items()}
+    weights[bias] = torch.tensor([-1.0, 3.0, 2.0, 0.0])
+
+    _, activity = net.with_activity(weights, _query(), Context())
+
+    units = activity[layer].movedim(1, -1).reshape(-1, 4)  # one row for each sample and place
+    expected = torch.tensor([0.0, 1 / (1 + math.exp(-3)), 0.0, 0.0])  # losers are 0, not 1/2
+    torch.testing.assert_close(units, expected.expand_as(units))
 
 
 def test_drop_out_is_for_training_only_and_keeps_the_mean() -> None:
