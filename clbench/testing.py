@@ -212,7 +212,12 @@ class NetContract:
 
 
 class LearnerContract:
-    """What every learner promises."""
+    """What every learner promises.
+
+    A learner built from a context with regularizers uses them or refuses them: the contract cannot
+    see which penalties a step should have. `clbench.weight_learner.WeightLearner` refuses them
+    unless its class says ``uses_regularizers = True``.
+    """
 
     def build(self) -> Learner:
         """The learner; equal each time it is called."""

@@ -48,6 +48,7 @@ class FineTuning(WeightLearner):
     Params: ClassVar[type[Params]] = FineTuningParams
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
+    uses_regularizers: ClassVar[bool] = True
 
     def __init__(self, params: FineTuningParams, context: LearnerContext) -> None:
         super().__init__(context)

@@ -41,8 +41,6 @@ class Rehearsal(WeightLearner, ABC):
     scenarios: ClassVar[frozenset[Scenario]]
 
     def __init__(self, params: RehearsalParams, context: LearnerContext) -> None:
-        if context.regularizers:
-            raise UnavailableError(f"{type(self).__name__} takes no regularizers")
         super().__init__(context)
         self._replay_batch_size = params.replay_batch_size
         self._memory = _memory(params, context)

@@ -198,7 +198,7 @@ def test_the_total_gradient_is_clipped() -> None:
 @pytest.mark.parametrize(
     ("params", "context", "message"),
     [
-        ({}, _context(regularizers=("any",)), "ExperienceReplay takes no regularizers"),
+        ({}, _context(regularizers=("any",)), "ExperienceReplay takes no regularizers: str"),
         (
             {},
             _context(Scenario.TASK_FREE),
