@@ -210,10 +210,17 @@ class _HasATaskTooFew(toys.Pictures):
         return super().tasks(data_seed, scenario)[:-1]
 
 
+class _TestsNothing(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        tasks = super().tasks(data_seed, scenario)
+        return [*tasks[:-1], replace(tasks[-1], is_stream=True)]
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
         (toys.Pictures, []),
+        (_TestsNothing, ["task 2 has no test samples"] * 2),
         (_IgnoresItsSeed, ["the data seed is ignored"]),
         (_TellsTheTask, ["the runner, not the task, says which task it is"]),
         (_HasATaskTooFew, ["the spec promises another number of tasks"]),

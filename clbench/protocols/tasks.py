@@ -166,6 +166,8 @@ class TaskFamily(Protocol):
     def tasks(self, data_seed: int, scenario: Scenario) -> Sequence[Task]:
         """The tasks in order; the same for the same `data_seed`, whatever else happens.
 
+        They are ``spec.num_tasks``, each with test samples, but in task-free streams.
+
         Raises:
             clbench.errors.UnavailableError: The data is not here.
         """
