@@ -14,6 +14,7 @@ Each failure says which promise was broken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -22,12 +23,14 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from clbench.cell_run import CellRun
 from clbench.config import Regime
 from clbench.executor_contract import ExecutorContract
 from clbench.graphs import FIRST_STEPS, AlikeSteps, obstacle
 from clbench.matrix import expand
+from clbench.metrics import ACCURACY
 from clbench.mixing import concatenate
 from clbench.protocols import (
     Batch,
@@ -166,6 +169,22 @@ class FamilyContract:
         assert gradient.abs().sum() > 0, "the loss has no gradient"
         scored = family.objective.tally(outputs.detach(), batch).scored
         assert scored > 0, "nothing is scored"
+
+    def test_an_accuracy_is_in_percent(self) -> None:
+        family = self.build()
+        spec, objective = family.spec, family.objective
+        if objective.metric != ACCURACY or spec.kind != "classification":
+            return  # what outputs would be right is not known here
+        num_labels = spec.outputs_per_task
+        if self.scenario is Scenario.CLASS_IL:
+            num_labels *= spec.num_tasks
+        batch = family.tasks(0, self.scenario)[0].train_stream(_generator(0)).next(6)
+        right = one_hot(batch.targets, num_labels).to(batch.inputs.dtype)
+
+        total, scored = objective.tally(right, batch)
+
+        in_percent = math.isclose(total / scored, 100)
+        assert in_percent, f"with right outputs alone the accuracy is {total / scored:g}, not 100 %"
 
 
 class NetContract:

@@ -59,6 +59,7 @@ class Tally(NamedTuple):
     """A score before the division: ``total / scored``, summed over batches, is the score."""
 
     total: float
+    """In the unit of the metric: of `clbench.metrics.ACCURACY`, 100 (%) for each that is right."""
     scored: int
 
 
