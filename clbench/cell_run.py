@@ -38,7 +38,7 @@ from clbench.protocols import (
 from clbench.randomness import generator
 from clbench.records import Curve, Online
 from clbench.registry import Kind, Registry, check_watches
-from clbench.scenario import OutputLayout
+from clbench.scenario import OutputLayout, Scenario
 from clbench.tracking import Tracking
 
 Report: TypeAlias = Callable[[Progress], None]
@@ -192,7 +192,9 @@ class CellRun:
         """Make the data, and tell the trackers that the cell begins.
 
         Raises:
-            ClbenchError: The sibling's tasks have other steps, so they cannot be taken together.
+            ClbenchError: The tasks are not as many as the family's spec says, or one that is to be
+                tested has no test samples; or the sibling's tasks have other steps, so they cannot
+                be taken together.
         """
         with self.clock("data"):
             if self.sibling and self.sibling.config.data_seed == self.config.data_seed:
@@ -204,6 +206,7 @@ class CellRun:
                     [batch_on(self.device, batch) for batch in task.test_batches()]
                     for task in self.tasks
                 ]
+        self._check_tasks()
         steps = [self.steps(i) for i in range(len(self.tasks))]
         if self.sibling and steps != [self.sibling.steps(i) for i in range(len(self.tasks))]:
             raise ClbenchError(
@@ -214,6 +217,20 @@ class CellRun:
         self.resumed_at = self.saved["done"] if self.saved else 0
         metric = self.family.objective.metric
         self.tracking.started(self.config, metric, len(self.tasks), self.total, self.resumed_at)
+
+    def _check_tasks(self) -> None:
+        """Whether the family made what it promises; nothing is tested in streams."""
+        family, K = f"the task family '{self.config.task.name}'", self.family.spec.num_tasks
+        if len(self.tasks) != K:
+            made = f"made another number of tasks ({len(self.tasks)}) than its spec says ({K})"
+            raise ClbenchError(f"{family} {made}")
+        if self.config.scenario is Scenario.TASK_FREE:
+            return
+        sizes = [sum(batch.targets.numel() for batch in batches) for batches in self.tests]
+        empty = [str(j) for j, size in enumerate(sizes) if size == 0]
+        if empty:
+            which = f"task {empty[0]}" if len(empty) == 1 else f"tasks {', '.join(empty)}"
+            raise ClbenchError(f"{family} gave no test samples of {which} (of {K}, from 0)")
 
     def steps(self, task_id: int) -> int:
         """Training steps that the task gets."""

@@ -33,17 +33,15 @@ class Metric:
         name: ``accuracy`` or ``mse``.
         unit: ``%`` or the empty text.
         better: The direction of improvement.
-        decimals: Digits after the point in tables.
     """
 
     name: str
     unit: str
     better: Better
-    decimals: int = 2
 
 
 ACCURACY = Metric("accuracy", "%", "higher")
-MSE = Metric("mse", "", "lower", 5)
+MSE = Metric("mse", "", "lower")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -13,6 +13,7 @@ from clbench.checks import MAX_SEED, Checker, is_seed
 from clbench.compatibility import check_kinds, check_net, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
+from clbench.metrics import ACCURACY, Metric
 from clbench.params import read
 from clbench.registry import Registry
 from clbench.scenario import Scenario
@@ -402,12 +403,12 @@ class _Loader(Checker):
         found: Training | None = self.model(Training, node, "key of training")
         return found
 
-    def metric(self, family: Choice | None) -> str:
-        """Name of the metric that the tasks of a family are scored by."""
+    def metric(self, family: Choice | None) -> Metric:
+        """The metric that the tasks of a family are scored by."""
         if family is None:
-            return "accuracy"
+            return ACCURACY
         loaded = self.registry.find("task", family.name).load()
-        metric: str = loaded(read(loaded.Params, family.params)).objective.metric.name
+        metric: Metric = loaded(read(loaded.Params, family.params)).objective.metric
         return metric
 
 

@@ -14,6 +14,7 @@ Each failure says which promise was broken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -22,12 +23,14 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from clbench.cell_run import CellRun
 from clbench.config import Regime
 from clbench.executor_contract import ExecutorContract
 from clbench.graphs import FIRST_STEPS, AlikeSteps, obstacle
 from clbench.matrix import expand
+from clbench.metrics import ACCURACY
 from clbench.mixing import concatenate
 from clbench.protocols import (
     Batch,
@@ -109,8 +112,13 @@ class FamilyContract:
     def _some_data(self, data_seed: int) -> list[Tensor]:
         tasks = self.build().tasks(data_seed, self.scenario)
         batches = [task.train_stream(_generator(0)).next(8) for task in tasks]
-        tested = [next(iter(task.test_batches())) for task in tasks]
-        return [tensor for b in (*batches, *tested) for tensor in (b.inputs, b.targets)]
+        for i, task in enumerate(tasks):
+            tested = next(iter(task.test_batches()), None)
+            if self.scenario is not Scenario.TASK_FREE:  # a stream is scored while it is learnt
+                has_some = tested is not None and tested.targets.numel() > 0
+                assert has_some, f"task {i} has no test samples"
+            batches += [] if tested is None else [tested]
+        return [tensor for batch in batches for tensor in (batch.inputs, batch.targets)]
 
     def test_data_do_not_depend_on_global_generators(self) -> None:
         torch.manual_seed(0)
@@ -162,6 +170,22 @@ class FamilyContract:
         scored = family.objective.tally(outputs.detach(), batch).scored
         assert scored > 0, "nothing is scored"
 
+    def test_an_accuracy_is_in_percent(self) -> None:
+        family = self.build()
+        spec, objective = family.spec, family.objective
+        if objective.metric != ACCURACY or spec.kind != "classification":
+            return  # what outputs would be right is not known here
+        num_labels = spec.outputs_per_task
+        if self.scenario is Scenario.CLASS_IL:
+            num_labels *= spec.num_tasks
+        batch = family.tasks(0, self.scenario)[0].train_stream(_generator(0)).next(6)
+        right = one_hot(batch.targets, num_labels).to(batch.inputs.dtype)
+
+        total, scored = objective.tally(right, batch)
+
+        in_percent = math.isclose(total / scored, 100)
+        assert in_percent, f"with right outputs alone the accuracy is {total / scored:g}, not 100 %"
+
 
 class NetContract:
     """What every main net promises."""
@@ -212,7 +236,12 @@ class NetContract:
 
 
 class LearnerContract:
-    """What every learner promises."""
+    """What every learner promises.
+
+    A learner built from a context with regularizers uses them or refuses them: the contract cannot
+    see which penalties a step should have. `clbench.weight_learner.WeightLearner` refuses them
+    unless its class says ``uses_regularizers = True``.
+    """
 
     def build(self) -> Learner:
         """The learner; equal each time it is called."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from clbench.checks import Checker
 from clbench.errors import suggestion
-from clbench.metrics import OF_STREAMS, SUMMARIES, names
+from clbench.metrics import ACCURACY, OF_STREAMS, SUMMARIES, Metric, names
 from clbench.scenario import Scenario
 from clbench.significance import ROUNDING
 from clbench.yaml12 import Node, describe
 
-_THRESHOLD = re.compile(r"(>=|<=)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?)\s*%?")
+_THRESHOLD = re.compile(
+    r"(>=|<=)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?)\s*(%?)"
+)
 _OVER_TIME = {"incremental_accuracy", "backward_transfer", "forward_transfer", "forgetting"}
 _NOT_MEASURED: Mapping[str, frozenset[str]] = {
     "independent": frozenset({"final_accuracy", *_OVER_TIME}),
@@ -46,10 +48,10 @@ class Threshold:
 
 
 def read_thresholds(
-    checker: Checker, node: Node | None, regime: str, scenario: Scenario | None, metric: str
+    checker: Checker, node: Node | None, regime: str, scenario: Scenario | None, metric: Metric
 ) -> tuple[Threshold, ...]:
     """The thresholds of a row, on summaries of a metric that the row measures."""
-    known = names(metric)
+    known = names(metric.name)
     if scenario is Scenario.TASK_FREE:
         missing, what = frozenset(SUMMARIES) - OF_STREAMS, "a task-free stream"
     else:
@@ -70,5 +72,10 @@ def read_thresholds(
             text = f"expected a threshold such as '>= 97', found {describe(child.value)}"
             checker.wrong(child, text)
             continue
-        found.append(Threshold(key, name, match[1], float(match[2])))
+        bound, has_unit = float(match[2]), bool(match[3])
+        if metric == ACCURACY and "accuracy" in key and 0 < bound < 1 and not has_unit:
+            text = f"expected a bound in %, found {match[2]}; {100 * bound:g} % is written "
+            checker.wrong(child, f"{text}{100 * bound:g}, and {match[2]} % with its '%'")
+            continue
+        found.append(Threshold(key, name, match[1], bound))
     return tuple(found)

@@ -9,19 +9,21 @@ As it is, it is plain training. A method overrides the one thing it does in its 
 * `join`, where cells of several seeds can learn as one program (`clbench.protocols.lockstep`).
 
 Besides, it gives the class attributes of every learner (`Params`, `version`, `scenarios`), passes
-the context to ``super().__init__``, and adds what it remembers to `state` and `restore`.
+the context to ``super().__init__``, and adds what it remembers to `state` and `restore`. Plain
+training looks at no regularizers, and where a suite names some it is refused; a class that uses
+those of the context says so by ``uses_regularizers = True``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.protocols import (
     Batch,
@@ -45,9 +47,19 @@ class WeightLearner:
         layout: Which outputs belong to which task.
         parameters: The weights.
         optimiser: Moves the weights along their gradients.
+
+    Raises:
+        UnavailableError: The suite names regularizers, and the class does not say that it uses
+            them.
     """
 
+    uses_regularizers: ClassVar[bool] = False
+    """Whether the class does with ``context.regularizers`` what a regularizer is promised."""
+
     def __init__(self, context: LearnerContext) -> None:
+        if context.regularizers and not self.uses_regularizers:
+            names = ", ".join(type(regularizer).__name__ for regularizer in context.regularizers)
+            raise UnavailableError(f"{type(self).__name__} takes no regularizers: {names}")
         self.context = context
         self.net, self.layout = context.net, context.layout
         initial = self.net.initial(context.generator("init"))

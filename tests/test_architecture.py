@@ -19,6 +19,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"thresholds", "compatibility", "data", "statistics", "published"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
+    | {"penalties"}
     | {"curves", "replicas", "moving", "graphs"},
     {"observing"},
     {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}

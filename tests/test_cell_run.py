@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from clbench import runner
 from clbench.cell_run import CellRun
 from clbench.checkpoints import Checkpoints
 from clbench.config import Training
-from clbench.errors import UnavailableError
+from clbench.errors import ClbenchError, UnavailableError
 from clbench.executor import Progress
 from clbench.protocols import Batch, Learner, Observation, TaskData
 from clbench.scenario import Scenario
@@ -70,6 +71,59 @@ def test_a_task_is_consolidated_in_another_order_than_it_was_learnt() -> None:
     (consolidated,) = map(_names, seen)
     assert sorted(consolidated) == sorted(_sweep(run))
     assert consolidated != _sweep(run)
+
+
+# what a family made
+
+
+def _too_few(tasks: list[toys.StoredTask]) -> list[toys.StoredTask]:
+    return tasks[:-1]
+
+
+def _untested(tasks: list[toys.StoredTask]) -> list[toys.StoredTask]:
+    return [replace(task, is_stream=True) for task in tasks]
+
+
+def _empty(tasks: list[toys.StoredTask]) -> list[toys.StoredTask]:
+    data = tasks[1].data
+    nothing = replace(data, inputs=data.inputs[:0], targets=data.targets[:0])
+    return [tasks[0], toys.StoredTask(nothing), tasks[2]]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            _too_few,
+            "the task family 'pictures' made another number of tasks (2) than its spec says (3)",
+        ),
+        (
+            _untested,
+            "the task family 'pictures' gave no test samples of tasks 0, 1, 2 (of 3, from 0)",
+        ),
+        (_empty, "the task family 'pictures' gave no test samples of task 1 (of 3, from 0)"),
+    ],
+)
+def test_a_family_that_made_other_than_it_promises_is_named(
+    broken: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = toys.Pictures.tasks
+
+    def tasks(self: toys.Pictures, data_seed: int, scenario: Scenario) -> Any:
+        return broken(list(really(self, data_seed, scenario)))
+
+    monkeypatch.setattr(toys.Pictures, "tasks", tasks)
+
+    with pytest.raises(ClbenchError) as caught:
+        _prepared()
+
+    assert str(caught.value) == message
+
+
+def test_streams_have_nothing_to_be_tested_on() -> None:
+    run = _prepared(scenario=Scenario.TASK_FREE, training=Training(iterations=20, batch_size=1))
+
+    assert run.tests == [[], [], []]
 
 
 # going on from a checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -222,3 +223,7 @@ def test_equal_scores_have_an_interval_of_no_width() -> None:
 def test_a_single_seed_has_no_interval_and_no_seed_no_mean() -> None:
     assert metrics.aggregate([5.0]) == metrics.Aggregate(5.0, None, None, 1)
     assert metrics.aggregate([]) is None
+
+
+def test_a_metric_says_no_more_than_a_record_keeps_of_it() -> None:
+    assert [field.name for field in fields(metrics.Metric)] == list(MetricInfo.model_fields)

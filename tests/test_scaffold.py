@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -107,6 +108,16 @@ def test_what_will_not_do_is_refused_and_nothing_is_written(
 
     assert str(caught.value) == message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_learner_serves_no_regime_without_earlier_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(new_project("eases-off", "learner", tmp_path, Registry()))
+
+    learner = importlib.import_module("clbench_eases_off.learner").EasesOffLearner
+
+    assert learner.regimes == {"sequential", "cumulative"}
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:

@@ -190,6 +190,35 @@ def test_a_threshold_without_a_number_is_a_mistake(bound: str, tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("bound", "percent"), [("0.95", "95"), (".5", "50"), ("9e-1", "90"), ("0.999", "99.9")]
+)
+def test_a_bound_on_an_accuracy_that_is_no_percentage_is_a_mistake(
+    bound: str, percent: str, tmp_path: Path
+) -> None:
+    expect = f"learner: plain, expect: {{final_accuracy: '>= {bound}'}}"
+
+    assert mistakes(tmp_path, GOOD.replace("learner: plain", expect)) == [
+        f"line 14, methods.plain.expect.final_accuracy: expected a bound in %, found {bound}; "
+        f"{percent} % is written {percent}, and {bound} % with its '%'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        "final_accuracy: '>= 0.95 %'",
+        "final_accuracy: '>= 1'",
+        "final_accuracy: '>= 0'",
+        "forgetting: '<= 0.5'",
+    ],
+)
+def test_small_bounds_that_can_be_meant_are_none(threshold: str, tmp_path: Path) -> None:
+    expect = f"learner: plain, expect: {{{threshold}}}"
+
+    assert load(tmp_path, GOOD.replace("learner: plain", expect)).rows[0].thresholds
+
+
 def test_a_reason_must_be_given_for_an_exclusion(tmp_path: Path) -> None:
     text = GOOD + "exclude:\n  - {method: plain, task: pictures, why: }\n"
 

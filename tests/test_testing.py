@@ -21,6 +21,7 @@ from clbench.protocols import (
     NamedTensors,
     Observation,
     Query,
+    Tally,
     TaskFamily,
 )
 from clbench.scenario import OutputLayout, Scenario
@@ -210,10 +211,28 @@ class _HasATaskTooFew(toys.Pictures):
         return super().tasks(data_seed, scenario)[:-1]
 
 
+class _Fractions(toys.CrossEntropy):
+    def tally(self, outputs: Tensor, batch: Batch) -> Tally:
+        total, scored = super().tally(outputs, batch)
+        return Tally(total / 100, scored)
+
+
+class _TalliesFractions(toys.Pictures):
+    objective = _Fractions()
+
+
+class _TestsNothing(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        tasks = super().tasks(data_seed, scenario)
+        return [*tasks[:-1], replace(tasks[-1], is_stream=True)]
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
         (toys.Pictures, []),
+        (_TalliesFractions, ["with right outputs alone the accuracy is 1, not 100 %"]),
+        (_TestsNothing, ["task 2 has no test samples"] * 2),
         (_IgnoresItsSeed, ["the data seed is ignored"]),
         (_TellsTheTask, ["the runner, not the task, says which task it is"]),
         (_HasATaskTooFew, ["the spec promises another number of tasks"]),

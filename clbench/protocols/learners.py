@@ -86,7 +86,8 @@ class Learner(Protocol):
     """A model together with the rule by which it learns one task after another.
 
     Constructed as ``Learner(params, context)``. A learner that does not serve all regimes says so
-    (`ServesSomeRegimes`).
+    (`ServesSomeRegimes`). It uses ``context.regularizers``, or raises
+    `clbench.errors.UnavailableError` where there are any: a record names them.
     """
 
     Params: ClassVar[type[Params]]

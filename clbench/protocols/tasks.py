@@ -59,6 +59,7 @@ class Tally(NamedTuple):
     """A score before the division: ``total / scored``, summed over batches, is the score."""
 
     total: float
+    """In the unit of the metric: of `clbench.metrics.ACCURACY`, 100 (%) for each that is right."""
     scored: int
 
 
@@ -165,6 +166,8 @@ class TaskFamily(Protocol):
 
     def tasks(self, data_seed: int, scenario: Scenario) -> Sequence[Task]:
         """The tasks in order; the same for the same `data_seed`, whatever else happens.
+
+        They are ``spec.num_tasks``, each with test samples, but in task-free streams.
 
         Raises:
             clbench.errors.UnavailableError: The data is not here.

@@ -50,6 +50,7 @@ from clbench.config import Regime
 from clbench.errors import UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
+from clbench.penalties import penalties
 from clbench.protocols import (
     Batch,
     Context,
@@ -209,9 +210,8 @@ class ChunkedHypernetwork:
         outputs = outputs[..., first:] if first else outputs
         loss = self._context.objective.losses(outputs, local).mean(-1)
         total = loss.sum()
-        for regularizer in self._context.regularizers:
-            penalty = regularizer.penalty(named)
-            total = total if penalty is None else total + penalty
+        for penalty in penalties(self._context.regularizers, named):
+            total = total + penalty
         (gradient,) = torch.autograd.grad(total, leaf)
         shown = pad(outputs.detach(), (first, 0), value=-math.inf) if first else outputs.detach()
         out[..., : self._num_weights] = gradient

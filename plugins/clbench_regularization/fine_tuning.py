@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clbench import graphs
 from clbench.params import Params
+from clbench.penalties import penalties
 from clbench.protocols import (
     Batch,
     LearnerContext,
@@ -48,6 +49,7 @@ class FineTuning(WeightLearner):
     Params: ClassVar[type[Params]] = FineTuningParams
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
+    uses_regularizers: ClassVar[bool] = True
 
     def __init__(self, params: FineTuningParams, context: LearnerContext) -> None:
         super().__init__(context)
@@ -69,9 +71,9 @@ class FineTuning(WeightLearner):
         observation = super().gradient(batch)
         with torch.no_grad():
             self._show_task_gradient()
-        penalties = self.penalties(self.parameters.named)
-        if penalties:
-            self.parameters.add_gradients(torch.stack(penalties).sum())
+        terms = self.penalties(self.parameters.named)
+        if terms:
+            self.parameters.add_gradients(torch.stack(terms).sum())
         return observation
 
     def penalties(self, weights: NamedTensors) -> list[Tensor]:
@@ -79,8 +81,7 @@ class FineTuning(WeightLearner):
 
         In lockstep they are sums over replicas.
         """
-        terms = (regularizer.penalty(weights) for regularizer in self._regularizers)
-        return [term for term in terms if term is not None]
+        return penalties(self._regularizers, weights)
 
     def _show_task_gradient(self) -> None:
         if self._gradient_watchers:

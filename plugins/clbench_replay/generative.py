@@ -44,6 +44,7 @@ from clbench.config import Regime
 from clbench.errors import UnavailableError
 from clbench.optimisation import FlatParameters, Optimiser, StackedOptimiser, StackedParameters
 from clbench.params import Params
+from clbench.penalties import penalties
 from clbench.protocols import (
     Batch,
     Context,
@@ -193,9 +194,8 @@ class GenerativeReplay:
             (self._regularizers, main),
             (self._decoder_regularizers, decoder),
         ):
-            for regularizer in regularizers:
-                penalty = regularizer.penalty(part)
-                total = total if penalty is None else total + penalty
+            for penalty in penalties(regularizers, part):
+                total = total + penalty
         self.parameters.add_gradients(total)
         with torch.no_grad():
             if self._context.training.clip is not None:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import torch
+from clbench.config import Regime
 from clbench.errors import UnavailableError
 from clbench.params import Params
 from clbench.protocols import Batch, LearnerContext, Observation, State
@@ -39,10 +40,9 @@ class Rehearsal(WeightLearner, ABC):
     Params: ClassVar[type[Params]] = RehearsalParams
     version: ClassVar[int]
     scenarios: ClassVar[frozenset[Scenario]]
+    regimes: ClassVar[frozenset[Regime]] = frozenset({"sequential", "cumulative"})
 
     def __init__(self, params: RehearsalParams, context: LearnerContext) -> None:
-        if context.regularizers:
-            raise UnavailableError(f"{type(self).__name__} takes no regularizers")
         super().__init__(context)
         self._replay_batch_size = params.replay_batch_size
         self._memory = _memory(params, context)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from clbench.config import Sgd, Training
-from clbench.errors import UnavailableError
+from clbench.errors import SuiteError, UnavailableError
 from clbench.metrics import MSE
 from clbench.protocols import (
     Batch,
@@ -22,7 +22,9 @@ from clbench.protocols import (
     SequenceSpec,
     Tally,
 )
+from clbench.registry import Registry
 from clbench.scenario import OutputLayout, Scenario
+from clbench.suite import load
 from clbench.testing import LearnerContract, first_run
 from torch import Tensor
 
@@ -198,7 +200,7 @@ def test_the_total_gradient_is_clipped() -> None:
 @pytest.mark.parametrize(
     ("params", "context", "message"),
     [
-        ({}, _context(regularizers=("any",)), "ExperienceReplay takes no regularizers"),
+        ({}, _context(regularizers=("any",)), "ExperienceReplay takes no regularizers: str"),
         (
             {},
             _context(Scenario.TASK_FREE),
@@ -214,6 +216,22 @@ def test_what_does_not_fit_is_refused(
         ExperienceReplay(RehearsalParams(**params), context)
 
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("regime", ["joint", "independent"])
+@pytest.mark.parametrize("name", ["a-gem", "er"])
+def test_a_regime_without_earlier_tasks_is_refused(name: str, regime: str, tmp_path: Path) -> None:
+    learner = f"    learner: {{name: {name}, memory_size: 100}}\n"
+    head, tail = SUITE.read_text().split(learner)
+    (tmp_path / "suite.yaml").write_text(f"{head}{learner}    regime: {regime}\n{tail}")
+
+    with pytest.raises(SuiteError) as caught:
+        load(tmp_path / "suite.yaml", Registry.discover())
+
+    _, mistake = str(caught.value).split(f"methods.{name}.regime: ")
+    assert mistake == (
+        f"learner '{name}' cannot serve the regime '{regime}', only 'cumulative' or 'sequential'"
+    )
 
 
 def test_replay_with_a_reservoir_serves_streams_without_ids() -> None:
