@@ -14,6 +14,7 @@ from clbench.compatibility import check_net, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
 from clbench.params import read
+from clbench.promises import RESERVED
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench.thresholds import Threshold, read_thresholds
@@ -31,7 +32,7 @@ _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_see
 DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
 _TASK_SETTINGS = ("model", "training", "data_seed")
-_TASK_KEYS = ("label", "family", "scenario", *_TASK_SETTINGS)
+_TASK_KEYS = RESERVED["task"]
 
 
 @dataclass(frozen=True, slots=True)
