@@ -124,10 +124,10 @@ class Registry:
         accepted: list[tuple[Kind, Entry]] = []
         try:
             manager.register(module, name)
-            manager.check_pending()
         except Exception as error:
             errors.append(f"hooks refused: {_cause(error, code)}")
         else:
+            errors += _unheard(manager, module)
             for kind in KINDS:
                 hook = getattr(manager.hook, f"clbench_{kind}s")
                 try:
@@ -226,6 +226,21 @@ _WORDS: dict[Kind, str] = {
     "tracker": "tracker",
     "dataset": "dataset",
 }
+
+
+def _unheard(manager: pluggy.PluginManager, module: object) -> list[str]:
+    """What is wrong with functions that were meant as hooks, and that nobody calls."""
+    known = [f"clbench_{kind}s" for kind in KINDS]
+    found = {name: manager.parse_hookimpl_opts(module, name) for name in dir(module)}
+    marked = {name: opts for name, opts in found.items() if opts is not None}
+    errors = [
+        f"unknown hook '{hook}'{suggestion(hook, known)} (known: {', '.join(known)})"
+        for name, opts in marked.items()
+        if (hook := opts["specname"] or name) not in known and not opts["optionalhook"]
+    ]
+    bare = [hook for hook in known if hook not in marked and callable(getattr(module, hook, None))]
+    errors += [f"'{hook}' lacks @hookimpl" for hook in bare]
+    return errors if marked or bare else ["registers nothing: no function of it has @hookimpl"]
 
 
 def _order(point: EntryPoint) -> tuple[bool, str, str]:

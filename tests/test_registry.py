@@ -122,15 +122,69 @@ def test_a_hook_that_raises_does_not_take_the_others_down() -> None:
     assert "a" in registry.table("learner")
 
 
+_HOOKS = (
+    "clbench_tasks, clbench_models, clbench_learners, clbench_regularizers, clbench_executors, "
+    "clbench_trackers, clbench_datasets"
+)
+
+
 def test_a_hook_that_does_not_exist_is_an_error_of_the_plugin() -> None:
     class Misspelt:
         @hookimpl
         def clbench_lerners(self) -> list[Entry]:
             return []
 
-    (error,) = _with(("p", Misspelt())).plugins[0].errors
+        @hookimpl
+        def clbench_models(self) -> list[Entry]:
+            return [Entry("m", "a:B", "")]
 
-    assert error.startswith("hooks refused: PluginValidationError: unknown hook 'clbench_lerners'")
+    registry = _with(("p", Misspelt()))
+
+    assert registry.plugins[0].errors == (
+        f"unknown hook 'clbench_lerners'; did you mean 'clbench_learners'? (known: {_HOOKS})",
+    )
+    assert "m" in registry.table("model")
+
+
+def test_a_hook_that_is_not_marked_is_an_error_of_the_plugin() -> None:
+    class Bare:
+        def clbench_regularizers(self) -> list[Entry]:
+            return [Entry("r", "a:B", "")]
+
+    class Partly(Bare):
+        @hookimpl
+        def clbench_models(self) -> list[Entry]:
+            return [Entry("m", "a:B", "")]
+
+    registry = _with(("bare", Bare()), ("partly", Partly()))
+
+    assert [plugin.errors for plugin in registry.plugins] == [
+        ("'clbench_regularizers' lacks @hookimpl",),
+        ("'clbench_regularizers' lacks @hookimpl",),
+    ]
+    assert "m" in registry.table("model")
+
+
+def test_a_plugin_without_hooks_is_told() -> None:
+    registry = _with(("p", object()))
+
+    assert registry.plugins[0].errors == ("registers nothing: no function of it has @hookimpl",)
+
+
+def test_a_hook_may_have_another_name_and_may_be_of_another_version() -> None:
+    class Renamed:
+        @hookimpl(specname="clbench_models")
+        def nets(self) -> list[Entry]:
+            return [Entry("m", "a:B", "")]
+
+        @hookimpl(optionalhook=True)
+        def clbench_future(self) -> list[Entry]:
+            return []
+
+    registry = _with(("p", Renamed()))
+
+    assert registry.plugins[0].errors == ()
+    assert "m" in registry.table("model")
 
 
 def test_a_plugin_that_fails_to_import_is_reported_and_named_where_a_name_is_missed(
