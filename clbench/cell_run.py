@@ -20,6 +20,7 @@ from clbench.executor import Progress
 from clbench.mixing import MixedStream
 from clbench.moving import MovedStream, batch_on, tasks_on
 from clbench.params import read
+from clbench.promises import check_watches
 from clbench.protocols import (
     CPU,
     Batch,
@@ -37,7 +38,7 @@ from clbench.protocols import (
 )
 from clbench.randomness import generator
 from clbench.records import Curve, Online
-from clbench.registry import Kind, Registry, check_watches
+from clbench.registry import Kind, Registry
 from clbench.scenario import OutputLayout, Scenario
 from clbench.tracking import Tracking
 

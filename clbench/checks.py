@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from clbench.config import Choice
 from clbench.errors import ClbenchError, Mistake, suggestion
-from clbench.params import read
+from clbench.params import read, write
 from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
 from clbench.yaml12 import Node, describe, walk
@@ -164,7 +164,12 @@ class Checker:
         params = self.model(loaded.Params, values, f"parameter of {what} '{name}'")
         if params is None:
             return None
-        return Choice(name=name, version=loaded.version, params=params.model_dump(mode="json"))
+        try:
+            written = write(params)
+        except ValueError as error:
+            self.wrong(name_node, f"the parameters of {what} '{name}' {error}")
+            return None
+        return Choice(name=name, version=loaded.version, params=written)
 
     def model(self, model: type[BaseModel], node: Node, what: str) -> Any:
         """The node as a parameter model, or None with its mistakes."""

@@ -404,7 +404,7 @@ def show(
         plan = _plan(suite, None, None, "1", results)
         out.print(session.describe(plan))
     else:
-        shown = listing.describe(registry, what)
+        shown = listing.describe(registry, what, _warn)
         out.print(shown, soft_wrap=isinstance(shown, Text))  # code stays as it is
 
 

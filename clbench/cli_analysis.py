@@ -84,7 +84,8 @@ def schema(
 
     from clbench.schema import of_suites
 
-    text = json.dumps(of_suites(terminal.registry()), indent=1, ensure_ascii=False) + "\n"
+    found = of_suites(terminal.registry(), terminal.warn)
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     if output is None:
         sys.stdout.write(text)
     else:

@@ -11,7 +11,7 @@ from clbench.checks import either, expectation
 from clbench.config import Choice
 from clbench.errors import ClbenchError, suggestion
 from clbench.executor import Executor
-from clbench.params import Params
+from clbench.params import Params, write
 from clbench.registry import Kind, Registry
 
 _OPTION = "-x "
@@ -84,7 +84,11 @@ def _tracker(registry: Registry, name: str, texts: Sequence[str]) -> Choice:
     options = read_options(texts, {}, before)
     params = _params("tracker", name, loaded.Params, options, before)
     loaded(params)  # which says what it lacks; each cell is told to one of its own
-    return Choice(name=name, version=loaded.version, params=params.model_dump(mode="json"))
+    try:
+        written = write(params)
+    except ValueError as error:
+        raise ClbenchError(f"the parameters of tracker '{name}' {error}") from error
+    return Choice(name=name, version=loaded.version, params=written)
 
 
 def _params(

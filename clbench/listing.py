@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clbench import data, grids
-from clbench.errors import UnknownNameError
+from clbench.errors import PluginError, UnknownNameError
 from clbench.hookspecs import GROUP
 from clbench.registry import KINDS, Registered, Registry
 
@@ -84,12 +84,19 @@ def data_status(registry: Registry, width: int) -> RenderableType:
     return Group(*lines, "", note)
 
 
-def describe(registry: Registry, name: str) -> RenderableType:
+def describe(
+    registry: Registry, name: str, tell: Callable[[str], None] = lambda text: None
+) -> RenderableType:
     """Everything registered under a name, with its parameters; of a kind, what it must have.
+
+    Args:
+        registry: Where the name is looked up.
+        name: Of something registered, or of a kind.
+        tell: Told of what cannot be used where another thing of that name can.
 
     Raises:
         UnknownNameError: Nothing is.
-        PluginError: It cannot be imported.
+        PluginError: It cannot be used.
     """
     found = [table[name] for kind in KINDS if name in (table := registry.table(kind))]
     if not found and name in _PROTOCOLS:
@@ -97,7 +104,18 @@ def describe(registry: Registry, name: str) -> RenderableType:
     if not found:
         known = sorted({key for kind in KINDS for key in registry.table(kind)})
         raise UnknownNameError("name", name, known)
-    return Group(*(_described(one) for one in found))
+    shown: list[RenderableType] = []
+    broken: list[PluginError] = []
+    for one in found:
+        try:
+            shown.append(_described(one))
+        except PluginError as error:
+            broken.append(error)
+    if not shown:
+        raise broken[0]
+    for problem in broken:
+        tell(str(problem))
+    return Group(*shown)
 
 
 _PROTOCOLS: Mapping[str, tuple[str, ...]] = {

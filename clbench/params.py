@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from clbench.errors import in_one_line
 
 
 class Params(BaseModel):
     """Frozen parameters in which an unknown key, a wrong type or a NaN is an error.
 
     Subclasses document each field with ``Field(description=...)`` and its unit. Use `read` to
-    make one from the values of a file.
+    make one from the values of a file, and `write` for the values of a record.
     """
 
     model_config = ConfigDict(
@@ -33,3 +36,49 @@ def read(model: type[P], values: Any) -> P:
         pydantic.ValidationError: With the location of every mistake.
     """
     return model.model_validate_json(json.dumps(values), strict=True)
+
+
+def write(params: Params) -> dict[str, Any]:
+    """Parameters as plain JSON values, from which `read` makes equal ones.
+
+    These stand in records, and plugins are given what is read from them.
+
+    Raises:
+        ValueError: No equal ones could be made; the text says what the parameters do wrong.
+    """
+    try:
+        values = params.model_dump(mode="json")
+    except PydanticSerializationError as error:
+        raise ValueError(f"cannot be written as JSON ({in_one_line(error)})") from error
+    fields = type(params).model_fields
+    for name in fields:
+        if name not in values:
+            raise ValueError(f"leave out '{name}' when they are written")
+    for name in values:
+        if name not in fields:
+            raise ValueError(f"write '{name}', which is not among them")
+    for name, value in params.model_dump().items():
+        if _has_set(value):
+            raise ValueError(f"have a set, '{name}', whose order varies; a tuple keeps it")
+    try:
+        again = read(type(params), values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ValueError(f"cannot be read again as they are written ({what})") from error
+    values_again = again.model_dump(mode="json")
+    for name in fields:
+        here, there = getattr(params, name), getattr(again, name)
+        if here != there or values[name] != values_again.get(name):
+            what = f"'{name}', from {here!r} to {there!r}"
+            raise ValueError(f"change when they are read again: {what}")
+    return values
+
+
+def _has_set(value: Any) -> bool:
+    """Whether a value is a set, or has one in it."""
+    if isinstance(value, dict):
+        return any(map(_has_set, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_set, value))
+    return isinstance(value, (set, frozenset))

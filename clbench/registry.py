@@ -19,30 +19,6 @@ from clbench.hookspecs import GROUP, Entry
 Kind = Literal["task", "model", "learner", "regularizer", "executor", "tracker", "dataset"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_PROMISED: Mapping[Kind, tuple[str, ...]] = {
-    "task": ("Params", "version", "scenarios"),
-    "model": ("Params", "version", "scenarios", "kinds"),
-    "learner": ("Params", "version", "scenarios"),
-    "regularizer": ("Params", "version", "scenarios"),
-    "executor": ("Params", "version"),
-    "tracker": ("Params", "version"),
-    "dataset": ("name", "files"),
-}
-
-_METHODS: Mapping[Kind, tuple[str, ...]] = {
-    "task": ("tasks",),
-    "model": ("initial", "__call__", "state", "restore"),
-    "learner": ("begin_task", "observe", "end_task", "predict", "state", "restore"),
-    "regularizer": ("begin", "penalty", "consolidate", "state", "restore"),
-    "executor": ("execute",),
-    "tracker": ("started", "learnt", "evaluated", "finished"),
-    "dataset": (),
-}
-"""Those of the protocols, whose import needs torch."""
-
-_WATCHERS = {"task-gradient": "after_task_gradient", "step": "after_step"}
-"""What a regularizer may watch -> the method that it is shown it by."""
-
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -88,6 +64,8 @@ class Registered:
         Raises:
             PluginError: The import fails, or the class lacks what its kind promises.
         """
+        from clbench import promises  # whose import needs pydantic, and completion none
+
         module_name, _, attribute = self.entry.target.partition(":")
         where = f"{self.kind} '{self.name}' of {_origin(self.plugin)}"
         try:
@@ -95,40 +73,8 @@ class Registered:
         except (Exception, SystemExit) as error:
             cause = _cause(error, module_name)
             raise PluginError(f"{where} cannot be imported: {cause}") from error
-        for promised in _PROMISED[self.kind]:
-            if not hasattr(loaded, promised):
-                raise PluginError(f"{where} lacks the attribute '{promised}'")
-        lacking = [name for name in _METHODS[self.kind] if not _has_method(loaded, name)]
-        if lacking:
-            word = "method" if len(lacking) == 1 else "methods"
-            listed = ", ".join(f"'{name}'" for name in lacking)
-            raise PluginError(f"{where} lacks the {word} {listed}")
-        watches = getattr(loaded, "watches", None)
-        if self.kind == "regularizer" and isinstance(watches, (frozenset, set, tuple, list)):
-            check_watches(where, loaded)
+        promises.check(where, self.kind, loaded)
         return loaded
-
-
-def check_watches(where: str, regularizer: Any) -> None:
-    """Whether a regularizer, or its class, watches what there is, and has the methods for it.
-
-    Raises:
-        PluginError: It does not; the text begins with `where`.
-    """
-    if not hasattr(regularizer, "watches"):
-        raise PluginError(f"{where} lacks the attribute 'watches'")
-    for watch in regularizer.watches:
-        if watch not in _WATCHERS:
-            near = suggestion(str(watch), _WATCHERS)
-            known = ", ".join(_WATCHERS)
-            raise PluginError(f"{where} watches the unknown '{watch}'{near} (known: {known})")
-        if not hasattr(regularizer, _WATCHERS[watch]):
-            raise PluginError(f"{where} watches '{watch}' and lacks '{_WATCHERS[watch]}'")
-
-
-def _has_method(loaded: type, name: str) -> bool:
-    """Whether instances have a method; every class has the ``__call__`` of its type."""
-    return any(name in vars(base) or "__getattr__" in vars(base) for base in loaded.__mro__)
 
 
 @dataclass(slots=True)
@@ -178,10 +124,10 @@ class Registry:
         accepted: list[tuple[Kind, Entry]] = []
         try:
             manager.register(module, name)
-            manager.check_pending()
         except Exception as error:
             errors.append(f"hooks refused: {_cause(error, code)}")
         else:
+            errors += _unheard(manager, module)
             for kind in KINDS:
                 hook = getattr(manager.hook, f"clbench_{kind}s")
                 try:
@@ -280,6 +226,21 @@ _WORDS: dict[Kind, str] = {
     "tracker": "tracker",
     "dataset": "dataset",
 }
+
+
+def _unheard(manager: pluggy.PluginManager, module: object) -> list[str]:
+    """What is wrong with functions that were meant as hooks, and that nobody calls."""
+    known = [f"clbench_{kind}s" for kind in KINDS]
+    found = {name: manager.parse_hookimpl_opts(module, name) for name in dir(module)}
+    marked = {name: opts for name, opts in found.items() if opts is not None}
+    errors = [
+        f"unknown hook '{hook}'{suggestion(hook, known)} (known: {', '.join(known)})"
+        for name, opts in marked.items()
+        if (hook := opts["specname"] or name) not in known and not opts["optionalhook"]
+    ]
+    bare = [hook for hook in known if hook not in marked and callable(getattr(module, hook, None))]
+    errors += [f"'{hook}' lacks @hookimpl" for hook in bare]
+    return errors if marked or bare else ["registers nothing: no function of it has @hookimpl"]
 
 
 def _order(point: EntryPoint) -> tuple[bool, str, str]:

@@ -8,15 +8,15 @@ what concerns several values at once (scenarios, kinds of samples, regimes) is f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError
 from pydantic.json_schema import models_json_schema
 
 from clbench.checks import BUDGET, MAX_SEED
 from clbench.config import Adam, Regime, Sgd, Training
-from clbench.errors import PluginError
+from clbench.errors import PluginError, in_one_line
 from clbench.metrics import ACCURACY, MSE, names
 from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
@@ -30,13 +30,20 @@ _FREE_TEXT: Schema = {"type": ["string", "null"]}
 _SEED: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
 
 
-def of_suites(registry: Registry) -> Schema:
+def of_suites(registry: Registry, tell: Callable[[str], None] = lambda text: None) -> Schema:
     """The JSON schema (draft 2020-12) of suite files with what a registry knows.
 
-    A plugin that cannot be imported is named in the description of its entry, and any parameters
-    are let through there.
+    A class that cannot be used is named in the description of its entry, and any parameters are
+    let through there.
+
+    Args:
+        registry: Where names are looked up.
+        tell: Told of each class that cannot be used.
     """
-    return _Builder(registry).suite()
+    builder = _Builder(registry)
+    for problem in builder.broken.values():
+        tell(problem)
+    return builder.suite()
 
 
 class _Builder:
@@ -50,13 +57,18 @@ class _Builder:
             ("optimizer", "adam"): Adam,
             ("optimizer", "sgd"): Sgd,
         }
-        self._broken: dict[tuple[str, str], str] = {}
+        self.broken: dict[tuple[str, str], str] = {}
         for kind, table in self._found.items():
             for name, registered in table.items():
                 try:
-                    models[kind, name] = registered.load().Params
+                    params = registered.load().Params
+                    params.model_json_schema()
                 except PluginError as error:
-                    self._broken[kind, name] = str(error)
+                    self.broken[kind, name] = str(error)
+                except PydanticUserError as error:
+                    self.broken[kind, name] = f"{kind} '{name}': {in_one_line(error)}"
+                else:
+                    models[kind, name] = params
         found, rest = models_json_schema(
             [(model, "validation") for model in dict.fromkeys(models.values())],
             ref_template="#/$defs/{model}",
@@ -192,7 +204,7 @@ class _Builder:
 
     def _choice(self, kind: str, about: Mapping[str, str | None], common: Schema) -> Schema:
         """A name, or a mapping with it: parameters by name, or any kind's where it is left out."""
-        is_open = any(broken == kind for broken, _ in self._broken)
+        is_open = any(broken == kind for broken, _ in self.broken)
         found: dict[str, list[Schema]] = {}
         for name in about:
             for key, one in self._params.get((kind, name), {}).get("properties", {}).items():
@@ -222,7 +234,7 @@ class _Builder:
         found = self._params.get((kind, name))
         condition = {"properties": {key: {"const": name}}, "required": [key]}
         if found is None:
-            return {"if": condition, "then": {"description": self._broken[kind, name]}}
+            return {"if": condition, "then": {"description": self.broken[kind, name]}}
         required = found.get("required", []) if is_whole else []
         properties = {**found.get("properties", {}), **common, key: {"const": name}}
         return {"if": condition, "then": _object(properties, required=required)}
@@ -233,7 +245,7 @@ class _Builder:
             known = self._params.get(("regularizer", name))
             about: Schema = {"description": _about(found)}
             if known is None:
-                properties[name] = about | {"description": self._broken["regularizer", name]}
+                properties[name] = about | {"description": self.broken["regularizer", name]}
             else:
                 shape = _object(known.get("properties", {}))
                 properties[name] = about | shape | {"type": ["object", "null"]}

@@ -15,6 +15,7 @@ from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
 from clbench.metrics import ACCURACY, Metric
 from clbench.params import read
+from clbench.promises import RESERVED
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench.thresholds import Threshold, read_thresholds
@@ -32,7 +33,7 @@ _SETTINGS = ("learner", "regime", "model", "training", "regularizers", "data_see
 DEFAULTS = ("regime", "model", "training", "regularizers", "data_seed")
 _METHOD_KEYS = ("label", *_SETTINGS, "expect", "on")
 _TASK_SETTINGS = ("model", "training", "data_seed")
-_TASK_KEYS = ("label", "family", "scenario", *_TASK_SETTINGS)
+_TASK_KEYS = RESERVED["task"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STAGES = [  # a module may import modules of the stages above its own, and of its own
     {"errors", "params", "scenario", "hookspecs", "metrics", "significance", "sources"}
     | {"student", "grids", "cache", "files"},
-    {"config", "registry", "yaml12", "devices"},
+    {"config", "registry", "promises", "yaml12", "devices"},
     {"records", "protocols", "checks"},
     {"thresholds", "compatibility", "data", "statistics", "published"},
     {"suite", "store", "randomness"},

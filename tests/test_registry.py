@@ -5,19 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
-from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toys import NoParams
 
 from clbench.errors import PluginError, UnknownNameError
-from clbench.executor import Executor
 from clbench.hookspecs import Entry, hookimpl
-from clbench.protocols import Learner, MainNet, Regularizer, TaskFamily
-from clbench.registry import _METHODS, Plugin, Registered, Registry, check_watches
-from clbench.tracking import Tracker
+from clbench.registry import Plugin, Registry
 
 
 class _Offers:
@@ -127,15 +122,69 @@ def test_a_hook_that_raises_does_not_take_the_others_down() -> None:
     assert "a" in registry.table("learner")
 
 
+_HOOKS = (
+    "clbench_tasks, clbench_models, clbench_learners, clbench_regularizers, clbench_executors, "
+    "clbench_trackers, clbench_datasets"
+)
+
+
 def test_a_hook_that_does_not_exist_is_an_error_of_the_plugin() -> None:
     class Misspelt:
         @hookimpl
         def clbench_lerners(self) -> list[Entry]:
             return []
 
-    (error,) = _with(("p", Misspelt())).plugins[0].errors
+        @hookimpl
+        def clbench_models(self) -> list[Entry]:
+            return [Entry("m", "a:B", "")]
 
-    assert error.startswith("hooks refused: PluginValidationError: unknown hook 'clbench_lerners'")
+    registry = _with(("p", Misspelt()))
+
+    assert registry.plugins[0].errors == (
+        f"unknown hook 'clbench_lerners'; did you mean 'clbench_learners'? (known: {_HOOKS})",
+    )
+    assert "m" in registry.table("model")
+
+
+def test_a_hook_that_is_not_marked_is_an_error_of_the_plugin() -> None:
+    class Bare:
+        def clbench_regularizers(self) -> list[Entry]:
+            return [Entry("r", "a:B", "")]
+
+    class Partly(Bare):
+        @hookimpl
+        def clbench_models(self) -> list[Entry]:
+            return [Entry("m", "a:B", "")]
+
+    registry = _with(("bare", Bare()), ("partly", Partly()))
+
+    assert [plugin.errors for plugin in registry.plugins] == [
+        ("'clbench_regularizers' lacks @hookimpl",),
+        ("'clbench_regularizers' lacks @hookimpl",),
+    ]
+    assert "m" in registry.table("model")
+
+
+def test_a_plugin_without_hooks_is_told() -> None:
+    registry = _with(("p", object()))
+
+    assert registry.plugins[0].errors == ("registers nothing: no function of it has @hookimpl",)
+
+
+def test_a_hook_may_have_another_name_and_may_be_of_another_version() -> None:
+    class Renamed:
+        @hookimpl(specname="clbench_models")
+        def nets(self) -> list[Entry]:
+            return [Entry("m", "a:B", "")]
+
+        @hookimpl(optionalhook=True)
+        def clbench_future(self) -> list[Entry]:
+            return []
+
+    registry = _with(("p", Renamed()))
+
+    assert registry.plugins[0].errors == ()
+    assert "m" in registry.table("model")
 
 
 def test_a_plugin_that_fails_to_import_is_reported_and_named_where_a_name_is_missed(
@@ -225,96 +274,6 @@ def test_a_name_that_is_like_no_other_may_be_of_a_plugin_that_is_not_installed()
         "    if it is yours: 'pip install --editable DIR'; "
         "'clbench list plugins' shows what is installed"
     )
-
-
-class _Whole:
-    """All that a regularizer's class must have."""
-
-    Params, version, scenarios = NoParams, 1, frozenset[str]()
-    watches: frozenset[str] = frozenset()
-
-    def _method(self, *arguments: object) -> None:
-        pass
-
-    begin = penalty = consolidate = state = restore = _method
-
-
-class _Unfinished:
-    Params, version, scenarios = NoParams, 1, frozenset[str]()
-
-    def begin(self, params: object) -> None:
-        pass
-
-    def state(self) -> None:
-        pass
-
-
-class _Misspelt(_Whole):
-    watches = frozenset({"steps"})
-
-
-class _Blind(_Whole):
-    watches = frozenset({"task-gradient"})
-
-
-class _Seeing(_Whole):
-    watches = frozenset({"task-gradient", "step"})
-    after_task_gradient = after_step = _Whole._method
-
-
-class _Delegating:
-    Params, version, scenarios = NoParams, 1, frozenset[str]()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(_Whole(), name)
-
-
-def _regularizer(target: str) -> Registered:
-    entry = Entry("r", f"{__name__}:{target}", "for a test")
-    return Registered("regularizer", entry, Plugin("p", "dist-p", "1.0"))
-
-
-@pytest.mark.parametrize(
-    ("target", "error"),
-    [
-        ("_Unfinished", "lacks the methods 'penalty', 'consolidate', 'restore'"),
-        (
-            "_Misspelt",
-            "watches the unknown 'steps'; did you mean 'step'? (known: task-gradient, step)",
-        ),
-        ("_Blind", "watches 'task-gradient' and lacks 'after_task_gradient'"),
-    ],
-)
-def test_a_class_that_lacks_what_its_protocol_asks_for_is_told(target: str, error: str) -> None:
-    with pytest.raises(PluginError) as caught:
-        _regularizer(target).load()
-
-    assert str(caught.value) == f"regularizer 'r' of plugin 'p' (dist-p 1.0) {error}"
-
-
-@pytest.mark.parametrize("target", ["_Whole", "_Seeing", "_Delegating"])
-def test_a_class_that_has_it_or_passes_it_on_is_loaded(target: str) -> None:
-    assert _regularizer(target).load().version == 1
-
-
-def test_what_an_instance_watches_is_checked_too() -> None:
-    whole = _Whole()
-    whole.watches = frozenset({"step"})
-
-    with pytest.raises(PluginError, match=r"^it watches 'step' and lacks 'after_step'$"):
-        check_watches("it", whole)
-    with pytest.raises(PluginError, match=r"^it lacks the attribute 'watches'$"):
-        check_watches("it", object())
-
-
-def test_the_methods_that_are_looked_for_are_those_of_the_protocols() -> None:
-    classes = {"task": TaskFamily, "model": MainNet, "learner": Learner, "regularizer": Regularizer}
-    classes |= {"executor": Executor, "tracker": Tracker}
-
-    for kind, protocol in classes.items():
-        methods = {name for name, value in vars(protocol).items() if isfunction(value)}
-        private = {"__init__", "__subclasshook__", "_no_init_or_replace_init"}
-        assert set(_METHODS[kind]) == methods - private, kind  # type: ignore[index]
 
 
 def test_discovery_imports_no_torch() -> None:
