@@ -24,6 +24,7 @@ from clbench.terminal import check_published as _check_published
 from clbench.terminal import console as _console
 from clbench.terminal import load as _load
 from clbench.terminal import registry as _registry
+from clbench.terminal import warn as _warn
 from clbench.terminal import width as _width
 from clbench.terminal import write as _write
 
