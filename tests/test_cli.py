@@ -99,7 +99,7 @@ def test_a_reference_and_a_junit_file_belong_to_the_gate(tiny: Path) -> None:
     assert (folder / "out.xml").read_text().startswith("<?xml version='1.0' encoding='")
     assert unwritable.returncode == nothing.returncode == 2
     assert unwritable.stderr == "error: cannot write none/out.xml: No such file or directory\n"
-    assert nothing.stderr == "error: third has no full-budget record of these rows\n"
+    assert nothing.stderr == "error: there is no folder third\n"
 
 
 def test_a_reduced_budget_leaves_full_records_alone(tiny: Path) -> None:
@@ -114,6 +114,7 @@ def test_a_reduced_budget_leaves_full_records_alone(tiny: Path) -> None:
 
 def test_a_terminal_without_dashes_gets_plain_characters(tiny: Path) -> None:
     tiny.write_text(TINY.replace("suite: tiny", "suite: tiny\ntitle: É – ± ½"))
+    (tiny.parent / "results").mkdir()
 
     plain = clbench("table", tiny, cwd=tiny.parent, PYTHONIOENCODING="ascii")
     whole = clbench("table", tiny, cwd=tiny.parent, PYTHONIOENCODING="utf-8")

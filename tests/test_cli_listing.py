@@ -163,6 +163,7 @@ def test_seeds_that_are_empty_are_not_all_seeds(tiny: Path) -> None:
 
 
 def test_a_full_disk_is_told_in_a_line(tiny: Path) -> None:
+    (tiny.parent / "results").mkdir()
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [CLBENCH, "table", tiny, "--format", "csv"],
