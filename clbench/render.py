@@ -171,11 +171,13 @@ def notes(
 
 
 def _obstacles(table: ResultsTable) -> list[str]:
-    """Rows that cannot be compared with what is published, and why."""
+    """Why rows cannot be compared with what is published; of several reasons each with its rows."""
     why: dict[str, list[str]] = {}
     for line in table.lines:
         if line.not_comparable and line.num_seeds:
             why.setdefault(line.not_comparable, []).append(line.key)
+    if len(why) == 1:
+        return list(why)  # the verdicts say of which rows
     return [f"{', '.join(keys)}: {text}" for text, keys in why.items()]
 
 

@@ -362,7 +362,7 @@ methods:
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "Plain", "45.00", "90.00", "0.2500", "-50.00", "1", "45.50", "not comparable (1 of 3 seeds)",
     ]  # fmt: skip
-    assert lines[-1] == "not comparable: a/plain: other data."
+    assert lines[-1] == "not comparable: other data."
     assert ["off by one" in text for text in (wide, narrow, narrowest)] == [True, False, False]
     assert ["plasticity:" in text for text in (wide, narrow, narrowest)] == [True, True, False]
     for text in (wide, narrow, narrowest):
@@ -427,3 +427,20 @@ def test_each_row_has_the_digits_of_its_own_metric(suite: Suite, tmp_path: Path)
     assert "| 0.00420 |" in text
     assert table.unit == ""
     assert "during: mean score right after" in text
+
+
+def test_several_reasons_why_rows_cannot_be_compared_stand_with_their_rows(
+    suite: Suite, store: Store
+) -> None:
+    other = suite.rows[1]
+    records.put(store, other.cells, 70.0)
+    entries = {
+        key: Entry(label="x", final=Number(value=90), where="", not_comparable=why)
+        for key, why in (("a/plain", "other data"), (other.key, "a smaller net"))
+    }
+    table = tables.collect(suite, store, published.Ledger(source="x", margin=1.0, rows=entries))
+
+    assert render.to_markdown(table).splitlines()[-3::2] == [
+        "not comparable: a/plain: other data.",
+        f"not comparable: {other.key}: a smaller net.",
+    ]
