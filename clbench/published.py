@@ -92,7 +92,7 @@ class Entry(Params):
         parts = [f"{name} {number}" for name, number in self.numbers.items()]
         parts += [f"as {self.label}", self.where, self.note]
         parts += [f"not comparable: {self.not_comparable}"] if self.not_comparable else []
-        return "; ".join(part for part in parts if part)
+        return "; ".join(part.rstrip(".") for part in parts if part)
 
 
 class Ledger(Params):

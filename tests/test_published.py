@@ -100,7 +100,7 @@ def test_what_a_reader_must_know_of_a_published_number_is_told_whole() -> None:
         during=Number(value=99.5, claim="around"),
         final=Number(value=64.32, spread=1.9, spread_is="standard error", n=20),
         where="Table 1",
-        note="a single head",
+        note="a single head.",
         not_comparable="other pictures",
     )
 
