@@ -2,9 +2,10 @@
 
 What changed is told against the reference record of the same question and seed: a record of the
 folder of reference records, or, without one, a record of the store itself that was made with other
-versions. Where the question has no such record, the latest one of the same row of the same suite
-serves, and then the configuration is part of what changed. Of the records of the store itself those
-that met the thresholds come first. Only full-budget records count.
+versions. Where the questions of a row have no such record, those of the same row of the same suite
+serve, and then the configuration is part of what changed. They are those that the gate takes: of
+one version and configuration. Of the records of the store itself those that met the thresholds come
+first. Only full-budget records count.
 """
 
 from __future__ import annotations
@@ -169,20 +170,19 @@ def _pairs(
         values = [(check.threshold, _value(record, check.threshold.metric)) for check in red]
         return all(value is not None and threshold.holds(value) for threshold, value in values)
 
+    ours = {config.id for config in row.cells} if own else set()
+
+    def other(record: Record) -> bool:
+        return record.id not in ours
+
+    def other_that_held(record: Record) -> bool:
+        return other(record) and held(record)
+
+    wishes = (other_that_held, other) if own else (other,)
+    made = (references.sets_of(suite, row.key, row.cells, suits)[0] for suits in wishes)
+    chosen = next((found[0] for found in made if found), {})
     for config in row.cells:
-        but = config.id if own else ""
-        wishes = (held, _anything) if own else (_anything,)
-        found = (
-            references.answer(config, but=but, suits=suits)
-            or references.of_seed(suite, row.key, config.seed, but=but, suits=suits)
-            for suits in wishes
-        )
-        near = next((record for record in found if record is not None), None)
-        yield Pair(config, store.find(config), near)
-
-
-def _anything(record: Record) -> bool:
-    return True
+        yield Pair(config, store.find(config), chosen.get(config.seed))
 
 
 def distance(check: Check, observed: Aggregate) -> str:

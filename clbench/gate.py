@@ -34,7 +34,7 @@ from clbench.errors import ClbenchError
 from clbench.metrics import SUMMARIES, Aggregate, aggregate, name_of
 from clbench.published import Ledger
 from clbench.records import Record
-from clbench.references import References, sets
+from clbench.references import References
 from clbench.registry import Registry
 from clbench.significance import variance
 from clbench.staleness import changed
@@ -154,9 +154,8 @@ def _compare_row(
     ledger: Ledger | None,
     registry: Registry | None,
 ) -> Iterator[Check]:
-    found = references.of_questions(row.cells)
-    is_same_question = bool(found)
-    chosen, *others = sets(found or references.of_row(suite, row.key)) or [{}]
+    made, is_same_question = references.sets_of(suite, row.key, row.cells)
+    chosen, *others = made or [{}]
     found = list(chosen.values())
     for metric in COMPARED:
         reference = [value for record in found if (value := _value(record, metric)) is not None]

@@ -51,32 +51,23 @@ class References:
                 rows[made_for] = (*rows.get(made_for, ()), record)
         return cls(answers, rows)
 
-    def answer(
-        self, config: CellConfig, *, but: str = "", suits: Callable[[Record], bool] = lambda _: True
-    ) -> Record | None:
-        """The latest record of the same question that suits, other than the one of the id `but`."""
-        return _latest(self.answers.get(config.question, ()), but, suits)
-
-    def of_seed(
+    def sets_of(
         self,
         suite: str,
         row: str,
-        seed: int,
-        *,
-        but: str = "",
+        configs: Iterable[CellConfig],
         suits: Callable[[Record], bool] = lambda _: True,
-    ) -> Record | None:
-        """The latest record of a row and seed that suits, whatever was asked."""
-        return _latest(self.rows.get((suite, row, seed), ()), but, suits)
+    ) -> tuple[list[dict[int, Record]], bool]:
+        """The records that suit, as `sets`: of these questions, or else of the row.
 
-    def of_questions(self, configs: Iterable[CellConfig]) -> list[Record]:
-        """Every answer to the questions of these cells."""
-        return [record for one in configs for record in self.answers.get(one.question, ())]
-
-    def of_row(self, suite: str, row: str) -> list[Record]:
-        """Every record of a row, whatever was asked."""
-        found = [made for key, made in self.rows.items() if key[:2] == (suite, row)]
-        return [record for made in found for record in made]
+        Returns:
+            The sets, and whether they answer the questions.
+        """
+        found = [r for one in configs for r in self.answers.get(one.question, ()) if suits(r)]
+        if found:
+            return sets(found), True
+        of_row = [made for key, made in self.rows.items() if key[:2] == (suite, row)]
+        return sets(record for made in of_row for record in made if suits(record)), False
 
 
 def alike(one: CellConfig, other: CellConfig, *, versions: bool) -> bool:
@@ -109,10 +100,3 @@ def sets(records: Iterable[Record]) -> list[dict[int, Record]]:
 def started(record: Record) -> str:
     """When it was made; empty where it does not say."""
     return record.provenance.started if record.provenance else ""
-
-
-def _latest(
-    records: tuple[Record, ...], but: str, suits: Callable[[Record], bool]
-) -> Record | None:
-    others = [record for record in records if record.id != but and suits(record)]
-    return others[-1] if others else None

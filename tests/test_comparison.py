@@ -340,28 +340,19 @@ def test_a_person_reads_what_was_tested_and_what_could_not_be() -> None:
     assert lines[-1] == "No test is possible with a single pair: run more seeds."
 
 
-def test_a_comparison_without_any_record_is_an_error(suite: Suite, tmp_path: Path) -> None:
-    store = Store(tmp_path / "none")
-    store.put(records.bad(suite.rows[0].cells[0]))
-
-    with pytest.raises(ClbenchError) as caught:
-        comparison.of_methods(suite, store, "plain", "other")
-
-    assert str(caught.value) == (
-        f"{store.root} has no full-budget record of 'plain' or 'other' of 'toy', of the versions "
-        "that are installed"
-    )
-
-
-def test_a_comparison_names_the_side_without_records(suite: Suite, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lasts", "without"), [((), "'plain' or 'other'"), ((90.0,), "'other'")])
+def test_a_comparison_names_the_sides_without_records(
+    lasts: tuple[float, ...], without: str, suite: Suite, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "results")
-    records.put(store, suite.rows[0].cells, 90.0)
+    records.put(store, suite.rows[0].cells, *lasts)
+    store.put(records.bad(suite.rows[0].cells[-1]))
 
     with pytest.raises(ClbenchError) as caught:
         comparison.of_methods(suite, store, "plain", "other")
 
     assert str(caught.value) == (
-        f"{store.root} has no full-budget record of 'other' of 'toy', of the versions that are "
+        f"{store.root} has no full-budget record of {without} of 'toy', of the versions that are "
         "installed"
     )
 

@@ -53,7 +53,8 @@ def test_a_red_check_tells_distance_certainty_and_all_that_changed(
     # s = 1, standard error 1 / sqrt(3) = 0.57735, t_{0.975, 2} = 4.302653: 2.484 on either side
     for config, last in zip(suite.rows[0].cells, (79.0, 80.0, 81.0), strict=True):
         packages = {"torch": "2.14.0"}
-        ours.put(_good(config, last, commit="fedcba9876543210", packages=packages, threads=2))
+        threads = 1 if config.seed == 2 else 2
+        ours.put(_good(config, last, commit="fedcba9876543210", packages=packages, threads=threads))
         older = config.model_copy(update={"plugins": {"toys": "0.0.1"}})
         reference.put(_good(older, 90.0))
 
@@ -69,7 +70,7 @@ def test_a_red_check_tells_distance_certainty_and_all_that_changed(
         "    plugins of toys: 0.0.1 -> 0.1",
         "    commit: 0123456789ab -> fedcba987654",
         "    package torch: 2.13.0 -> 2.14.0",
-        "    machine: threads: 1 -> 2",
+        "    machine: threads: 1 -> 2 (seeds 1, 3)",
     ]
 
 
@@ -157,7 +158,26 @@ def test_a_record_that_had_met_the_threshold_is_a_better_reference_than_a_later_
     ]
 
 
-def test_a_row_that_is_asked_differently_is_compared_with_its_latest_record(
+def test_the_reference_is_that_of_the_check_and_of_one_version(
+    suite: Suite, tmp_path: Path
+) -> None:
+    ours, reference = Store(tmp_path / "ours"), Store(tmp_path / "main")
+    for config in suite.rows[0].cells:
+        ours.put(_good(config, 50.0))
+        older = config.model_copy(update={"plugins": {"toys": "0.0"}})
+        reference.put(_good(older, 90.0, started="2025-01-01T00:00:00+00:00"))
+    reference.put(_good(suite.rows[0].cells[0], 30.0))  # the latest, and broken
+    checks = gate.compare(suite.name, suite.rows[:1], ours, reference, None)
+
+    (found,) = explain.explain(suite, checks, ours, reference)
+
+    assert checks[1].origin == "reference 90, 3 seeds, 1 other version left out"
+    told = list(found.lines())
+    assert "    reference: mean 90, n = 3" in told
+    assert "    plugins of toys: 0.0 -> 0.1" in told
+
+
+def test_a_row_that_is_asked_differently_is_compared_with_records_of_one_configuration(
     suite: Suite, tmp_path: Path
 ) -> None:
     ours, reference = Store(tmp_path / "ours"), Store(tmp_path / "main")
@@ -172,10 +192,10 @@ def test_a_row_that_is_asked_differently_is_compared_with_its_latest_record(
     assert told[1:] == [
         "  final_accuracy >= 89.5 (suite): missing",
         "    no full-budget record to judge",
-        "    reference: mean 90, n = 3",
-        f"  since the reference ({tmp_path / 'main'}; the same row, asked differently; seeds 1, 2, 3):",
+        "    reference: mean 90, n = 2",
+        f"  since the reference ({tmp_path / 'main'}; the same row, asked differently; seeds 2, 3):",
         "    regularizers.pull: in use -> nothing",
-        "    training.learning_rate: 0.2 -> 0.1 (seeds 2, 3)",
+        "    training.learning_rate: 0.2 -> 0.1",
         "    (where there is no record of ours, only the configurations can be compared)",
     ]
 
