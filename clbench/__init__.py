@@ -19,7 +19,8 @@ def load(results: str | Path = "results", suite: str | Path | None = None) -> Re
 
     Args:
         results: The folder.
-        suite: A suite file: then only its cells, in its order, with those that have no record.
+        suite: A suite file: then only its cells, in its order, with those that have no record,
+            and a warning where a plugin's code has changed since it made some of their records.
             Without it all records of the folder, under the suite and row that they were made for.
 
     Returns:

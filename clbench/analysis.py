@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -281,6 +282,8 @@ def _cell(value: Any) -> str:
 def read(results: Path, suite: Path | None) -> ResultSet:
     """The outcomes of a folder, or of the cells of a suite.
 
+    Warns of a plugin whose code has changed since it made the records of the suite's cells.
+
     Raises:
         ClbenchError: The folder has no records, one of them is damaged, or the suite has mistakes.
     """
@@ -289,7 +292,7 @@ def read(results: Path, suite: Path | None) -> ResultSet:
     if damaged:
         raise damaged[0]
     if suite is not None:
-        return ResultSet(tuple(_of_suite(suite, {record.id: record for record in records})))
+        return ResultSet(tuple(_of_suite(suite, {record.id: record for record in records}, store)))
     if not records:
         raise ClbenchError(f"{results} has no records")
     outcomes = [_of_record(record) for record in records]
@@ -297,11 +300,16 @@ def read(results: Path, suite: Path | None) -> ResultSet:
     return ResultSet(tuple(outcomes))
 
 
-def _of_suite(path: Path, records: dict[str, Record]) -> Iterator[Outcome]:
+def _of_suite(path: Path, records: dict[str, Record], store: Store) -> Iterator[Outcome]:
+    from clbench import staleness
     from clbench.registry import Registry
     from clbench.suite import load
 
-    suite = load(path, Registry.discover())
+    registry = Registry.discover()
+    suite = load(path, registry)
+    configs = [config for row in suite.rows for config in row.cells]
+    for notice in staleness.notices(configs, store, registry):
+        warnings.warn(notice, stacklevel=4)  # where `clbench.load` is called
     for row in suite.rows:
         for config in row.cells:
             yield Outcome(suite.name, row.task, row.method, config, records.get(config.id))

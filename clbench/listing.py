@@ -43,13 +43,26 @@ def to_rich(registry: Registry, what: str | None) -> RenderableType:
 
 
 def _plugins(registry: Registry) -> RenderableType:
+    """Every plugin, and below them whole, so that paths can be followed, what is wrong."""
+    faults = {id(plugin): list(plugin.errors) for plugin in registry.plugins}
+    for kind in KINDS:
+        for found in registry.table(kind).values():
+            try:
+                found.load()
+            except PluginError as error:
+                faults[id(found.plugin)].append(str(error))
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("plugin", "distribution", "version", "status"):
         grid.add_column(heading, header_style="bold", overflow="fold")
+    told: list[Text] = []
     for plugin in registry.plugins:
-        status = Text("\n".join(plugin.errors), style="red") if plugin.errors else Text("ok")
+        errors = faults[id(plugin)]
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        status = Text(count, style="red") if errors else Text("ok")
         grid.add_row(plugin.name, plugin.distribution, plugin.version, status)
-    return grid
+        if errors:
+            told += [Text(f"\n{plugin.name}:"), *(Text(f"  {error}") for error in errors)]
+    return Group(grid, *told)
 
 
 _STATES = {"ok": "green", "missing": "yellow", "damaged": "red"}

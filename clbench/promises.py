@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from pydantic import PydanticUserError
+
 from clbench.config import Regime
 from clbench.errors import PluginError, suggestion
 from clbench.params import Params
@@ -115,10 +117,26 @@ def _check_params(where: str, kind: Kind, params: Any) -> None:
     if extra != "forbid":
         what = f"lets unknown parameters pass (extra={extra!r})"
         raise PluginError(f"{where} has a Params that {what}")
+    for name in _open_parts(params):
+        what = f"lets unknown keys of '{name}' pass; a part that is a Params too refuses them"
+        raise PluginError(f"{where} has a Params that {what}")
     taken = [name for name in params.model_fields if name in RESERVED.get(kind, ())]
     if taken:
         word = "a parameter" if len(taken) == 1 else "parameters"
         raise PluginError(f"{where} has {word} {_listed(taken)}, which suites take for their own")
+
+
+def _open_parts(params: type[Params]) -> list[str]:
+    """The names of models within parameters that ignore unknown keys."""
+    try:
+        parts = params.model_json_schema().get("$defs", {})
+    except PydanticUserError:  # what has no schema is told of where schemas are made
+        return []
+    return [
+        name
+        for name, part in parts.items()
+        if "properties" in part and part.get("additionalProperties") is not False
+    ]
 
 
 def _check_set(where: str, name: str, found: Any, known: Mapping[str, object]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import toys
 from command import CLBENCH, TINY, clbench
+from rich.console import Console
 
 from clbench import listing
+from clbench.hookspecs import Entry, hookimpl
 from clbench.registry import KINDS, Kind, Registry
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +105,35 @@ def test_a_broken_plugin_is_warned_of_and_does_not_stop_the_rest(tiny: Path) -> 
     assert needed.returncode == 2
     assert "unknown learner 'rotten'" in needed.stderr
     assert f"plugin 'broken' (broken 1.0): {cause}" in needed.stderr
+
+
+def test_plugins_are_listed_with_what_is_wrong_with_their_classes() -> None:
+    class Hooks:
+        @hookimpl
+        def clbench_learners(self) -> list[Entry]:
+            return [Entry("gone", "no_such_package:Gone", "is nowhere"), Entry("Bad", "", "")]
+
+        @hookimpl
+        def clbench_regularizers(self) -> list[Entry]:
+            return [Entry("half", "pathlib:Path", "is something else")]
+
+    registry = toys.registry()
+    registry.register(Hooks(), "hooks", "hooks-dist", "2.0")
+    shown = io.StringIO()
+
+    Console(file=shown, width=60).print(listing.to_rich(registry, "plugins"), soft_wrap=True)
+
+    assert [line.rstrip() for line in shown.getvalue().splitlines()] == [
+        "plugin  distribution  version  status",
+        "toys    toys          0.1      ok",
+        "hooks   hooks-dist    2.0      3 errors",
+        "",
+        "hooks:",
+        "  learner 'Bad': a name is lower-case words joined by '-'",
+        "  learner 'gone' of plugin 'hooks' (hooks-dist 2.0) cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_package'",
+        "  regularizer 'half' of plugin 'hooks' (hooks-dist 2.0) lacks the attribute 'Params'",
+    ]
 
 
 def test_the_files_of_datasets_are_listed_and_a_fetch_that_fails_says_why(tmp_path: Path) -> None:

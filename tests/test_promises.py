@@ -11,14 +11,14 @@ from typing import Any, get_args
 
 import pytest
 import toys
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from toys import NoParams
 
 from clbench import listing, protocols, schema
 from clbench.errors import PluginError
 from clbench.executor import Executor
 from clbench.hookspecs import Entry, hookimpl
-from clbench.params import Params
+from clbench.params import Params, read
 from clbench.promises import _METHODS, _SETS, RESERVED, check_watches
 from clbench.protocols import Learner, MainNet, Regularizer, TaskFamily
 from clbench.registry import Kind, Plugin, Registered, Registry
@@ -124,6 +124,15 @@ def test_a_class_that_has_it_or_passes_it_on_is_loaded(loaded: Any) -> None:
     assert _registered(loaded).load().version == 1
 
 
+def test_parts_of_parameters_that_refuse_unknown_keys_pass() -> None:
+    closed = type("Made", (_Whole,), {"Params": _Closed})
+
+    params = _registered(closed).load().Params
+
+    with pytest.raises(ValidationError):
+        read(params, {"data": [{"strenght": 1}]})
+
+
 class _Bare(BaseModel):
     strength: float = 1.0
 
@@ -135,6 +144,15 @@ class _Data:
 
 class _Open(Params):
     model_config = ConfigDict(extra="ignore")
+
+
+class _Nested(Params):
+    bounds: tuple[_Bare, ...] = ()
+
+
+class _Closed(Params):
+    bounds: NoParams | None = None
+    data: tuple[_Data, ...] = ()  # which has the configuration of what it stands in
 
 
 _SCENARIOS = "Scenario.TASK_IL, Scenario.DOMAIN_IL, Scenario.CLASS_IL, Scenario.TASK_FREE"
@@ -153,6 +171,12 @@ _NO_PARAMS = "has a Params that is no subclass of clbench.params.Params"
             "regularizer",
             {"Params": _Open},
             "has a Params that lets unknown parameters pass (extra='ignore')",
+        ),
+        (
+            "learner",
+            {"Params": _Nested},
+            "has a Params that lets unknown keys of '_Bare' pass; a part that is a Params too "
+            "refuses them",
         ),
         ("task", {"version": "1"}, "has version = '1'; expected a whole number"),
         ("task", {"version": True}, "has version = True; expected a whole number"),

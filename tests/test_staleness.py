@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import third_party
 import toys
 from command import CLBENCH
 
+import clbench
 from clbench import gate, staleness
 from clbench.hookspecs import Entry, hookimpl
 from clbench.records import Record
@@ -120,6 +122,22 @@ def test_distributions_are_told_of_in_the_order_of_their_names(tmp_path: Path) -
     found = staleness.notices(configs, store, registry)
 
     assert [line.partition(":")[0] for line in found] == ["other", "toys"]
+
+
+def test_values_for_analysis_of_a_suite_warn_where_they_are_loaded(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "discover", toys.registry)
+    store = Store(tmp_path / "results")
+    _put(store, suite, {"toys": "0" * 16})
+
+    with pytest.warns(UserWarning, match="^toys: its code has changed since 1 record") as told:
+        found = clbench.load(store.root, suite=suite.path)
+    with warnings.catch_warnings(action="error"):
+        everything = clbench.load(store.root)
+
+    assert [Path(one.filename) for one in told] == [Path(__file__)]
+    assert found[0].status == everything[0].status == "ok"
 
 
 @pytest.mark.parametrize("provenance", [None, records.provenance()])
