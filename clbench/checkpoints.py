@@ -1,6 +1,6 @@
 """Checkpoints of a running cell: a killed cell goes on, and ends as if nothing had happened.
 
-A cell has a folder in the cache, ``<cache>/clbench/checkpoints/<id>``, with two generations, each
+A cell has a folder in the cache, ``checkpoints/<id>`` (`clbench.cache`), with two generations, each
 written whole or not at all; if the newer one cannot be read the older one serves. They hold
 tensors, numbers, text, lists and dicts, and are read by `torch.load` with ``weights_only``, so that
 a file that somebody changed runs no code. Tensors are written from the CPU and read to it, wherever

@@ -42,8 +42,7 @@ class DataFile:
 
     Attributes:
         name: As published, such as ``train-images-idx3-ubyte.gz``; where it ends in ``.gz``, the
-        same
-            file without it serves too.
+            same file without it serves too.
         md5: Of the file as published; empty where nothing is published.
         url: Where it is downloaded from; empty where it cannot be.
         content_md5: Of the content without gzip, where it is known: files that were compressed anew

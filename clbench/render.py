@@ -162,9 +162,9 @@ def notes(
     if table.margin is not None:
         found.append(
             f"Published: {table.source}. reproduced: the published value is inside our interval or "
-            f"within {table.margin:g} of our mean{_own_margins(table)}; better or below: it is "
-            "not, and ours is on that side; of two published values the worse verdict counts."
-            + (INTERVAL if any(line.is_by_interval for line in table.lines) else "")
+            f"within {table.margin:g} of our mean{_own_margins(table)}; better or below: neither, "
+            "and our mean is better or worse than it; of two published values the worse verdict "
+            "counts." + (INTERVAL if any(line.is_by_interval for line in table.lines) else "")
         )
         found += [f"not comparable: {text}." for text in _obstacles(table)]
     return found if view.best is None else [*found, BEST]

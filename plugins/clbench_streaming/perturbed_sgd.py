@@ -9,9 +9,12 @@ Its settings are three baselines of Elsayed & Mahmood 2024 (arXiv:2404.00781): s
 descent (no noise), perturbed gradient descent (no decay; Zhou et al. 2019) and shrink and perturb
 (both; Ash & Adams 2020, at every step instead of now and then).
 
-Departures from the source: none known, but that noise has a generator of its own and is drawn by 16
-bits (`clbench_streaming.noise`). The source adds ``weight_decay * p`` to the gradient in plain
-gradient descent, which is the same step.
+The source adds ``weight_decay * p`` to the gradient in plain gradient descent, which is the same
+step. Departures from the sources:
+
+1. Noise has a generator of its own; in the code it shares one with the data on CPUs.
+2. Ash & Adams shrink and perturb now and then; the code and this one do so at every step.
+3. Normal numbers are drawn by 16 bits each (`clbench_streaming.noise`).
 """
 
 from __future__ import annotations

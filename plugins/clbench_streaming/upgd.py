@@ -37,7 +37,9 @@ Departures from the sources:
    default here). With ``max_over: corrected`` b cancels.
 4. In USGD the code adds the noise and here it is subtracted, as in the other rules; its
    distribution is symmetric.
-5. Normal numbers are drawn by 16 bits each: one of 65,536 equally likely slices of the
+5. The codes skip parameters called ``gate``; nets here have none.
+6. Noise has a generator of its own; in the codes it shares one with the data on CPUs.
+7. Normal numbers are drawn by 16 bits each: one of 65,536 equally likely slices of the
    distribution, none beyond 4.4 (`clbench_streaming.noise`).
 """
 
