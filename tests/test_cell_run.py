@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -15,11 +15,21 @@ from cuts import CutOff, EveryFifth, until
 from clbench import runner
 from clbench.cell_run import CellRun
 from clbench.checkpoints import Checkpoints
-from clbench.config import Training
-from clbench.errors import ClbenchError, UnavailableError
+from clbench.config import Choice, Training
+from clbench.errors import ClbenchError, PluginError, UnavailableError
 from clbench.executor import Progress
-from clbench.protocols import Batch, Learner, Observation, TaskData
-from clbench.scenario import Scenario
+from clbench.hookspecs import Entry, hookimpl
+from clbench.params import Params
+from clbench.protocols import (
+    Batch,
+    Learner,
+    MainNet,
+    Observation,
+    Query,
+    SequenceSpec,
+    TaskData,
+)
+from clbench.scenario import ALL_SCENARIOS, OutputLayout, Scenario
 
 pytestmark = pytest.mark.usefixtures("report_at_every_step")
 
@@ -58,6 +68,96 @@ def test_seeds_mix_tasks_in_orders_of_their_own() -> None:
     assert isinstance(one, torch.Tensor)
     assert isinstance(other, torch.Tensor)
     assert not torch.equal(one, other)
+
+
+def test_stages_mix_tasks_by_draws_of_their_own() -> None:
+    run = _prepared(task=Choice(name="pictures", version=1, params={"num_tasks": 4}))
+    two, four = run.mixed_stream(2), run.mixed_stream(4)
+
+    drawn = [(int(two.next(1).task_id), int(four.next(1).task_id)) for _ in range(40)]  # type: ignore[arg-type]
+
+    assert {of_two for of_two, _ in drawn} == {0, 1}
+    assert [of_two for of_two, _ in drawn] != [of_four % 2 for _, of_four in drawn]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "told"), [(Scenario.TASK_IL, 1), (Scenario.DOMAIN_IL, None)], ids=str
+)
+def test_activity_is_measured_with_the_task_id_that_tests_are_given(
+    scenario: Scenario, told: int | None
+) -> None:
+    run = _prepared(family="echoes", scenario=scenario)
+
+    (query,) = run.queries(1)
+
+    assert (query.task_id, query.window) == (told, slice(2, 3))
+    assert type(query) is Query  # never a batch, which has targets
+    assert torch.equal(query.inputs, run.tests[1][0].inputs)
+
+
+class _Sizes(Params):
+    width: int = 1
+    depth: int = 1
+
+
+def test_a_net_that_a_learner_builds_is_the_suites_but_for_what_the_learner_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really, built = toys.Linear.__init__, []
+
+    def init(net: toys.Linear, params: Any, spec: SequenceSpec, layout: OutputLayout) -> None:
+        built.append(params)
+        really(net, params, spec, layout)
+
+    monkeypatch.setattr(toys.Linear, "Params", _Sizes)
+    monkeypatch.setattr(toys.Linear, "__init__", init)
+    run = _prepared(model=Choice(name="linear", version=1, params={"width": 2, "depth": 3}))
+    context = cast(toys.Plain, run.learner()).context
+
+    context.build_net(context.spec, context.layout, {"width": 5})
+
+    assert built == [_Sizes(width=2, depth=3), _Sizes(width=5, depth=3)]
+
+
+class _Later:
+    """A regularizer that decides by itself what to watch."""
+
+    Params: ClassVar[type[Params]] = toys.NoParams
+    version: ClassVar[int] = 1
+    scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
+
+    def __init__(self, params: toys.NoParams, net: MainNet) -> None:
+        pass
+
+    @property
+    def watches(self) -> frozenset[str]:
+        return frozenset({"steps"})
+
+    def _method(self, *arguments: object) -> None:
+        pass
+
+    begin = penalty = consolidate = state = restore = after_step = _method
+
+
+def test_what_a_regularizer_watches_is_checked_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hooks:
+        @hookimpl
+        def clbench_regularizers(self) -> list[Entry]:
+            return [Entry("later", "toys:Later", "watches what it likes")]
+
+    monkeypatch.setattr(toys, "Later", _Later, raising=False)
+    registry, choice = toys.registry(), Choice(name="later", version=1, params={})
+    registry.register(Hooks(), "hooks", "toys", "0.1")
+
+    with pytest.raises(PluginError) as caught:
+        CellRun(toys.config(regularizers=(choice,)), registry, _silent).learner()
+
+    assert str(caught.value) == (
+        "regularizer 'later' watches the unknown 'steps'; did you mean 'step'? "
+        "(known: task-gradient, step)"
+    )
 
 
 def test_a_task_is_consolidated_in_another_order_than_it_was_learnt() -> None:
@@ -173,8 +273,9 @@ def test_a_cell_goes_on_from_the_end_of_a_task(changes: dict[str, Any], tmp_path
     assert result == whole
 
 
+@pytest.mark.parametrize("kind", [EveryFifth, Checkpoints], ids=["within tasks", "at their ends"])
 def test_the_times_of_a_cell_that_goes_on_are_those_of_one_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Checkpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, registry = toys.config(), toys.registry()
     really, now = toys.Plain.observe, 0.0
@@ -189,8 +290,8 @@ def test_the_times_of_a_cell_that_goes_on_are_those_of_one_left_alone(
 
     for done in (7, 33):
         with pytest.raises(CutOff):
-            runner.run(config, registry, until(done), EveryFifth(config.id, {}, folder=tmp_path))
-    _, timing = runner.run(config, registry, _silent, EveryFifth(config.id, {}, folder=tmp_path))
+            runner.run(config, registry, until(done), kind(config.id, {}, folder=tmp_path))
+    _, timing = runner.run(config, registry, _silent, kind(config.id, {}, folder=tmp_path))
 
     assert now > 60
     assert (timing.train, timing.total) == (60.0, 60.0)

@@ -77,6 +77,21 @@ def test_where_the_newer_is_damaged_the_older_serves(tmp_path: Path, content: by
     assert notes[0].startswith("checkpoint 1.pt cannot be read (")
 
 
+@pytest.mark.parametrize("missing", ["number", "state"])
+def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path, missing: str) -> None:
+    _saved(tmp_path, 1)
+    path = tmp_path / "cell" / "1.pt"
+    content = torch.load(path)
+    del content[missing]
+    torch.save(content, path)
+    torch.save([content], path.with_name("0.pt"))
+
+    number, notes = _load(tmp_path)
+
+    assert number is None
+    assert notes == ["checkpoint 0.pt is no checkpoint", "checkpoint 1.pt is no checkpoint"]
+
+
 def test_a_flipped_byte_anywhere_does_no_harm(tmp_path: Path) -> None:
     _saved(tmp_path, 1, 2)
     path = tmp_path / "cell" / "0.pt"
@@ -165,6 +180,33 @@ def test_a_folder_that_cannot_be_written_to_costs_a_note_only(tmp_path: Path) ->
 
     assert len(kept.notes) == 1
     assert kept.notes[0].startswith("checkpoint cannot be written (")
+
+
+def _no_space(*arguments: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _torn(*arguments: object) -> None:
+    raise RuntimeError("unexpected pos 64 vs 0")  # what torch makes of a full disk
+
+
+@pytest.mark.parametrize(
+    ("where", "fails", "cause"),
+    [
+        ("os.fsync", _no_space, "[Errno 28] No space left on device"),
+        ("torch.save", _torn, "unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_costs_a_note_only_and_the_older_serves(
+    where: str, fails: Any, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _saved(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fails)
+        kept.save({"number": 2})
+
+    assert kept.notes == [f"checkpoint cannot be written ({cause})"]
+    assert _load(tmp_path) == (1, [])
 
 
 def test_a_folder_that_cannot_be_read_costs_a_note_only(

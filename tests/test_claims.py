@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine_runs import SUITE
 from rich.console import Console
 
 from clbench import checkpoints, session
+from clbench.cache import cache_folder
 from clbench.claims import claim
 from clbench.errors import ClbenchError
 from clbench.executor import Listener
@@ -45,6 +47,29 @@ def test_cells_are_claimed_once_and_free_again_afterwards(tmp_path: Path) -> Non
     assert third == {"a", "b", "c"}
 
 
+def test_what_others_had_claimed_is_not_claimed_with_the_rest(tmp_path: Path) -> None:
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(claim(tmp_path, ["a"]))
+        assert second.enter_context(claim(tmp_path, ["a", "b"])) == {"b"}
+        first.close()
+        with claim(tmp_path, ["a", "b"]) as third:
+            pass
+
+    assert third == {"a"}  # nobody runs it now
+
+
+def test_one_folder_is_the_same_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    with claim(tmp_path, ["a"]):
+        for folder in (Path(), tmp_path / "link", tmp_path / "link" / ".." / tmp_path.name):
+            with claim(folder, ["a", "b"]) as found:
+                assert found == {"b"}
+
+
 def test_the_claims_of_a_killed_process_are_void(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from clbench.claims import claim\n"
@@ -65,6 +90,8 @@ def test_the_claims_of_a_killed_process_are_void(tmp_path: Path) -> None:
 
     assert meanwhile == set()
     assert afterwards == {"a"}
+    left = [path.name for path in (cache_folder() / "claims").glob("*/*")]
+    assert set(left) <= {"all.lock"}  # also of the one that was killed
 
 
 def test_without_a_place_for_claims_everything_is_run(

@@ -87,6 +87,24 @@ def test_rows_are_sorted_and_those_without_a_value_come_last(
     assert _order(columns.arranged(table, order)) == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, ""),
+        ({"verdict": "below"}, "below"),
+        ({"budget": 0.1}, "10 % budget"),
+        ({"budget": 0.1, "status": "2 of 3 seeds"}, "10 % budget (2 of 3 seeds)"),
+        ({"budget": 0.1, "verdict": "not comparable"}, "not comparable"),  # the budget is why
+        ({"verdict": "not comparable", "status": "2 of 3 seeds"}, "not comparable (2 of 3 seeds)"),
+        ({"num_seeds": 0, "budget": 0.1, "status": "failed: OSError"}, "failed: OSError"),
+    ],
+)
+def test_beside_the_verdict_stands_what_is_not_in_order(
+    changes: dict[str, Any], text: str, table: tables.ResultsTable
+) -> None:
+    assert columns.VERDICT.text(replace(table.lines[0], **changes)) == text
+
+
 def test_an_unknown_column_is_told_with_the_nearest_one(table: tables.ResultsTable) -> None:
     with pytest.raises(UnknownNameError) as caught:
         columns.choose(table, ["seeds", "final_acuracy"])

@@ -57,3 +57,19 @@ def test_a_loss_that_is_no_number_is_told_with_the_steps_since_the_last_point() 
         _add(keeper, 4, loss=1.0)
 
     assert str(caught.value) == "the loss of task 1 is nan between steps 3 and 4"
+
+
+def test_a_curve_goes_on_from_between_two_points() -> None:
+    cut, whole = _keeper(steps=8, num_tasks=250), _keeper(steps=8, num_tasks=250)
+    for step in range(1, 9):
+        _add(whole, step, loss=step)
+        if step <= 5:  # points at 2 and 4
+            _add(cut, step, loss=step)
+    going_on = _keeper(steps=8, num_tasks=250)
+
+    going_on.restore(cut.state())
+    for step in range(6, 9):
+        _add(going_on, step, loss=step)
+
+    assert going_on.curve() == whole.curve()
+    assert whole.curve().loss == (1.5, 3.5, 5.5, 7.5)

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from clbench.config import Training
 from clbench.observing import ActivityKeeper, StreamKeeper, StreamKeepers
-from clbench.protocols import Batch, Context, Observation, Query, SequenceSpec, Tally
+from clbench.protocols import (
+    Batch,
+    Context,
+    LearnerContext,
+    Observation,
+    Query,
+    SequenceSpec,
+    Tally,
+)
 from clbench.scenario import OutputLayout, Scenario
 from clbench.testing import equal, snapshot
 from clbench.weight_learner import WeightLearner
@@ -22,6 +30,19 @@ from clbench_streaming.perturbed_sgd import PerturbedSgd, PerturbedSgdParams
 from clbench_vision.mlp import Mlp, MlpParams
 
 LAYOUT = OutputLayout(Scenario.TASK_FREE, "shared", 2, 2)
+
+
+SPEC = SequenceSpec(kind="classification", input_shape=(2,), outputs_per_task=2, num_tasks=2)
+
+
+def _context(net: Mlp) -> LearnerContext:
+    return toys.context(
+        spec=SPEC,
+        net=net,
+        layout=LAYOUT,
+        objective=toys.CrossEntropy(),
+        training=Training(iterations=1, batch_size=1, learning_rate=0.1),
+    )
 
 
 class _Net:
@@ -192,6 +213,44 @@ def test_the_activity_after_each_task_and_the_overlap_of_tasks_at_the_end(
     assert found["jaccard_h1"] == (0.0, 0.0, 0.0)
 
 
+def test_the_activity_on_a_task_is_that_with_the_weights_of_the_task() -> None:
+    class Learner(_Learner):
+        def weights(self, task_id: int | None) -> dict[str, Tensor]:
+            asked.append(task_id)
+            return super().weights(task_id)
+
+    asked: list[int | None] = []
+    keeper = ActivityKeeper(cast(Any, _Net(h1=torch.ones(1, 4))), cast(Any, Learner()))
+    going_on = ActivityKeeper(cast(Any, _Net(h1=torch.ones(1, 4))), cast(Any, Learner()))
+    queries = [Query(inputs=torch.zeros(1, 2), task_id=None)]
+
+    keeper.end_task(queries)
+    keeper.end_task(queries)
+    going_on.restore(keeper.state())
+    going_on.end_task(queries)
+    going_on.end([queries] * 3)
+
+    assert asked == [0, 1, 2, 0, 1, 2]
+
+
+def test_units_that_the_learner_masks_on_a_task_are_dead_on_it() -> None:
+    class Masked(WeightLearner):
+        def forward_context(self, task_id: Any, training: bool) -> Context:
+            assert not training
+            return Context(gains={"h1": (torch.arange(8) >= 2 + task_id).float()})
+
+    net = Mlp(MlpParams(hidden_sizes=(8,), activation="linear"), SPEC, LAYOUT)
+    keeper = ActivityKeeper(net, Masked(_context(net)))
+    queries = [Query(inputs=torch.ones(3, 2), task_id=None)]
+
+    keeper.end_task(queries)
+    keeper.end_task(queries)
+
+    found = keeper.statistics()
+    assert found["dead_h1"] == (2 / 8, 3 / 8)
+    assert found["active_h1"] == (6 / 8, 5 / 8)
+
+
 def test_no_more_than_the_activity_of_one_batch_is_held() -> None:
     held: list[weakref.ref[Tensor]] = []
     most = 0
@@ -250,23 +309,13 @@ def test_of_a_net_that_shows_nothing_nothing_is_recorded() -> None:
     assert keeper.statistics() == {}
 
 
-SPEC = SequenceSpec(kind="classification", input_shape=(2,), outputs_per_task=2, num_tasks=2)
-
-
 def _sparse(learner: str) -> tuple[Any, Mlp]:
     """A learner, and its net: training passes count winners and draw dropout."""
     winners = KWinnersParams(percent_on=0.25)
     net = Mlp(MlpParams(hidden_sizes=(8,), dropout=0.5, winners=winners), SPEC, LAYOUT)
-    context = toys.context(
-        spec=SPEC,
-        net=net,
-        layout=LAYOUT,
-        objective=toys.CrossEntropy(),
-        training=Training(iterations=1, batch_size=1, learning_rate=0.1),
-    )
     if learner == "stream":
-        return PerturbedSgd(PerturbedSgdParams(), context), net
-    return WeightLearner(context), net
+        return PerturbedSgd(PerturbedSgdParams(), _context(net)), net
+    return WeightLearner(_context(net)), net
 
 
 @pytest.mark.parametrize("name", ["stream", "weights"])

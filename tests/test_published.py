@@ -61,6 +61,14 @@ def test_a_margin_of_the_row_comes_before_that_of_the_ledger() -> None:
     assert not published.is_by_interval(ours, inside.model_copy(update={"margin": None}), 2.0)
 
 
+def test_what_is_just_within_the_margin_needs_no_interval() -> None:
+    ours = {"during": None, "final": Aggregate(90, 88.0, 92.0, 3)}
+    just, beyond = (Entry(label="x", final=Number(value=v), where="y") for v in (91.0, 91.5))
+
+    assert not published.is_by_interval(ours, just, 1.0)
+    assert published.is_by_interval(ours, beyond, 1.0)
+
+
 def test_of_a_reduced_budget_one_number_measured_is_enough_to_be_not_comparable() -> None:
     entry = Entry(label="x", during=Number(value=50), final=Number(value=95), where="y")
     ours = {"during": None, "final": Aggregate(90, None, None, 1)}
@@ -78,6 +86,22 @@ def test_the_ledger_among_the_results_comes_before_that_beside_the_suite(tmp_pat
     found = [published.find(tmp_path / name, suite, "toy") for name in ("mine", "elsewhere")]
 
     assert [ledger.margin for ledger in found if ledger] == [1, 2]
+
+
+def test_the_ledger_beside_a_suite_is_found_from_the_folder_of_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "results" / "published").mkdir(parents=True)
+    (tmp_path / "results" / "published" / "toy.yaml").write_text(
+        "source: here\nmargin: 3\nrows: {}\n"
+    )
+    monkeypatch.chdir(tmp_path / "suites")
+
+    found = published.find(Path("elsewhere"), Path("toy.yaml"), "toy")
+
+    assert found is not None
+    assert found.margin == 3
 
 
 def test_the_ledger_of_the_copy_tasks_has_all_18_rows_and_five_as_first_printed() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -19,6 +20,7 @@ from clbench.engines import engine
 from clbench.errors import ClbenchError
 from clbench.executor import Progress
 from clbench.registry import Registry
+from clbench_ray import executor
 
 SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 QUICK = {  # a dead node is noticed in seconds
@@ -74,8 +76,6 @@ def test_a_cell_asks_for_the_gpus_that_its_device_needs(
 def test_without_a_number_of_jobs_all_groups_are_sent(
     jobs: int | None, sent: int, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clbench_ray import executor
-
     monkeypatch.setattr(executor, "_mailbox", lambda ray: None)
     cell = cells(registry, tmp_path, 10)[0]
     groups = [(cell,)] * 10
@@ -85,6 +85,84 @@ def test_without_a_number_of_jobs_all_groups_are_sent(
     run.send()
 
     assert len(run._sent) == sent
+
+
+class _MemoryError(Exception):
+    pass
+
+
+class _NodeError(Exception):
+    pass
+
+
+class _TaskError(Exception):
+    def __init__(self, cause: object) -> None:
+        super().__init__("at length")
+        self.cause = cause
+
+
+ERRORS = SimpleNamespace(
+    OutOfMemoryError=_MemoryError, RayTaskError=_TaskError, RayError=_NodeError
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "message"),
+    [
+        (
+            _MemoryError(),
+            "out-of-memory",
+            "ProcessExpired",
+            "Ray ended the worker for want of memory",
+        ),
+        (_TaskError(ValueError("no such number")), "failed", "ValueError", "no such number"),
+        (_TaskError("of another kind"), "failed", "_TaskError", "at length"),
+        (_NodeError(), "failed", "ProcessExpired", "the worker or its node died (_NodeError)"),
+    ],
+    ids=["memory", "error", "no error", "node"],
+)
+def test_what_ends_a_task_is_told_of_each_of_its_cells(
+    error: Exception, status: str, kind: str, message: str, registry: Registry, tmp_path: Path
+) -> None:
+    ray, group = MagicMock(exceptions=ERRORS), cells(registry, tmp_path, 10)[:2]
+    ray.get.side_effect = error
+    run = object.__new__(executor._Run)
+    run._ray = ray
+
+    found = run._outcome("task", group)
+
+    assert [record.config for record in found] == [cell.config for cell in group]
+    for record in found:
+        assert record.failure is not None
+        assert (record.status, record.failure.type, record.failure.message) == (
+            status,
+            kind,
+            message,
+        )
+
+
+def test_the_time_of_a_cell_counts_from_its_latest_beginning(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, told = [0.0], Told()
+    monkeypatch.setattr(executor, "_mailbox", lambda ray: MagicMock())
+    monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    (cell, *_) = cells(registry, tmp_path, 10)
+    ray = MagicMock()
+    ray.wait.return_value = ([], [])
+    run = executor._Run(ray, executor.RayParams(timeout=50.0), [(cell,)], told)
+    run.send()
+
+    for now[0], letters in ((0.0, [cell.config.id]), (40.0, [cell.config.id]), (80.0, [])):
+        ray.get.return_value = letters
+        run.look()
+        assert told.records == {}
+    now[0], ray.get.return_value = 91.0, []
+    run.look()
+
+    assert told.begun == [cell.config.id]  # told once
+    assert told.records[cell.config.id].status == "timed-out"
+    assert run.is_over
 
 
 @pytest.mark.slow

@@ -297,10 +297,11 @@ def test_learning_curves_have_about_a_hundred_points_and_end_at_the_last_step() 
 def test_progress_is_reported_up_to_the_last_step() -> None:
     seen: list[Progress] = []
 
-    runner.run(toys.config(), toys.registry(), seen.append)
+    result, _ = runner.run(toys.config(), toys.registry(), seen.append)
 
     assert (seen[-1].task, seen[-1].num_tasks, seen[-1].done, seen[-1].total) == (2, 3, 60, 60)
-    assert seen[-1].loss is not None
+    curve = result.curves[-1]
+    assert (seen[-1].loss, seen[-1].score) == (curve.loss[-1], curve.score[-1])
     assert [p.done for p in seen] == sorted(p.done for p in seen)
 
 
@@ -349,6 +350,7 @@ def test_what_fails_inside_a_cell_becomes_a_failed_record_with_its_traceback() -
     assert record.failure.type == "UnknownNameError"
     assert record.failure.message.startswith("unknown learner 'nobody'")
     assert "Traceback" in record.failure.traceback
+    assert record.failure.where == ""  # the message says it all
     assert record.provenance is not None
     assert (record.provenance.suite, record.provenance.row) == ("toy", "a/b")
 

@@ -76,7 +76,10 @@ def test_the_code_is_clean_whatever_the_length_of_the_name(
             )
             for bad in ("Gentle", "gentle_pull", "-x", "x-", "a--b", "2d", "", "../x", "a" * 31)
         ),
-        ("null", "learner", "name 'null' will not do: in a suite it is no text"),
+        *(
+            (word, "learner", f"name '{word}' will not do: in a suite it is no text")
+            for word in ("true", "false", "null")
+        ),
         (
             "online-ewc",
             "regularizer",

@@ -15,6 +15,7 @@ from clbench import schema, suite
 from clbench.cli import app
 from clbench.errors import SuiteError
 from clbench.hookspecs import Entry, hookimpl
+from clbench.params import Params
 from clbench.registry import Registry
 from clbench.yaml12 import read
 
@@ -237,6 +238,32 @@ def test_every_parameter_is_described_by_its_documentation() -> None:
     assert strength["description"] == "Strength of the penalty."
     assert len(names["enum"]) == len(names["enumDescriptions"])
     assert "trains all weights" in names["enumDescriptions"][names["enum"].index("fine-tuning")]
+
+
+class _Innermost(Params):
+    depth: int = 1
+
+
+class _Inner(Params):
+    innermost: _Innermost = _Innermost()
+
+
+class _Nested(Params):
+    inner: _Inner = _Inner()
+
+
+@pytest.mark.parametrize(("depth", "is_valid"), [(2, True), ("2", False)])
+def test_parts_of_parts_of_parameters_are_known(
+    depth: object, is_valid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toys.Linear, "Params", _Nested)
+    model = {"name": "linear", "inner": {"innermost": {"depth": depth}}}
+    task, method = {"family": "pictures"}, {"learner": "plain", "model": model}
+    values = {"suite": "toy", "scenario": "task-il", "seeds": 0}
+
+    found = Draft202012Validator(schema.of_suites(toys.registry()))
+
+    assert found.is_valid(values | {"tasks": {"a": task}, "methods": {"b": method}}) is is_valid
 
 
 def test_a_plugin_that_cannot_be_imported_closes_nothing() -> None:

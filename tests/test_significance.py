@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from clbench.significance import Difference, holm, paired, variance, welch
+from clbench.significance import ROUNDING, Difference, holm, paired, variance, welch
 
 
 def test_a_paired_difference_is_that_of_the_formula() -> None:
@@ -97,4 +97,7 @@ def test_rounding_of_equal_values_is_no_scatter() -> None:
 
     assert len(set(mixed)) == 2
     assert variance(mixed) == 0.0
+    large = [1e6 * value for value in mixed]
+    assert large[0] - large[1] > ROUNDING
+    assert variance(large) == 0.0
     assert variance([0.0, 1e-5]) == pytest.approx(5e-11, rel=1e-9, abs=0)

@@ -6,11 +6,14 @@ import pickle
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
+import records
 from engine_runs import Told, alone, cells, singles
 
 from clbench.cache import cache_folder
@@ -18,6 +21,9 @@ from clbench.engines import engine
 from clbench.errors import ClbenchError
 from clbench.executor import Previewing, Progress
 from clbench.registry import Registry
+from clbench_slurm import chunk
+from clbench_slurm.chunk import Chunk
+from clbench_slurm.executor import _Run
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +102,62 @@ def test_the_script_that_would_be_sent_is_shown_whole(registry: Registry, tmp_pa
     assert not run.exists()  # nothing was sent, and nothing written
 
 
+def test_a_single_job_is_no_array(registry: Registry, tmp_path: Path) -> None:
+    slurm = _slurm(registry, tmp_path, cluster="slurm", jobs="3", cpus="2")
+
+    shown = slurm.preview(singles(cells(registry, tmp_path, 10)[:1]))
+
+    assert shown.startswith("1 job; the script of the first:\n\n#!/bin/bash\n")
+    assert "--array" not in shown
+    assert slurm.num_workers == 6
+
+
+def test_every_job_is_sent_once_in_arrays_of_the_size_asked_for(
+    registry: Registry, tmp_path: Path
+) -> None:
+    class Sender:
+        arrays: ClassVar[list[list[Chunk]]] = []
+
+        @contextmanager
+        def batch(self) -> Iterator[None]:
+            self.arrays.append([])
+            yield
+
+        def submit(self, chunk: Chunk) -> object:
+            self.arrays[-1].append(chunk)
+            return object()
+
+    groups = singles(cells(registry, tmp_path, 10)) + singles(cells(registry, tmp_path, 20))[:2]
+    slurm = _slurm(registry, tmp_path, array_size="2")
+    chunks, run = slurm._chunks(groups, tmp_path), _Run(tmp_path, Told())
+
+    slurm._send(run, Sender(), chunks)
+
+    assert Sender.arrays == [chunks[0:2], chunks[2:4], chunks[4:]]
+    assert list(run.jobs.values()) == chunks
+
+
+def test_a_job_that_is_begun_again_runs_the_cells_without_a_record(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = cells(registry, tmp_path, 10)
+    (tmp_path / "records").mkdir()
+    job = Chunk(((first, second), (third,)), tmp_path, 2, None, 60.0, "cpu")
+    begun: list[Any] = []
+
+    def run_pool(groups: Any, outbox: Any, *others: Any) -> None:
+        begun.append(groups)
+        outbox.finished(groups[0][0], records.good(groups[0][0].config))
+
+    monkeypatch.setattr(chunk, "run_pool", run_pool)
+
+    found = [[record.id for record in job()] for _ in range(3)]
+
+    assert begun == [[(first, second), (third,)], [(second,), (third,)], [(third,)]]
+    ids = [cell.config.id for cell in (first, second, third)]
+    assert found == [ids[:1], ids[:2], ids]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [({}, 0), ({"device": "auto"}, 0), ({"device": "cuda"}, 1), ({"gpus": "4"}, 4)],
@@ -109,8 +171,8 @@ def test_a_job_has_the_gpus_that_its_device_needs(
 
     assert ("--gpus-per-node" in shown) == (expected > 0)
     assert f"--gpus-per-node={expected or ''}" in shown or not expected
-    (chunk, *_) = slurm._chunks(singles(cells(registry, tmp_path, 10)), tmp_path)
-    assert chunk.device == options.get("device", "cpu")
+    (job, *_) = slurm._chunks(singles(cells(registry, tmp_path, 10)), tmp_path)
+    assert job.device == options.get("device", "cpu")
 
 
 def test_records_are_those_of_a_run_here_and_nothing_is_left_behind(
@@ -139,9 +201,9 @@ def test_a_group_in_lockstep_is_one_job(
     slurm = _slurm(registry, tmp_path / "shared", cells_per_job="2")
     slurm.execute([(first, second), (third,)], told, lambda: False)
 
-    records = [told.records[cell.config.id] for cell in (first, second, third)]
-    assert [record.status for record in records] == ["ok"] * 3
-    assert [r.provenance.lockstep for r in records if r.provenance is not None] == [2, 2, 1]
+    found = [told.records[cell.config.id] for cell in (first, second, third)]
+    assert [record.status for record in found] == ["ok"] * 3
+    assert [r.provenance.lockstep for r in found if r.provenance is not None] == [2, 2, 1]
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import importlib
 from pathlib import Path
 
 import pytest
+import toys
 
+from clbench import runner, sources
 from clbench.sources import Place, digest, raised_at
 
 
@@ -71,3 +73,12 @@ def test_an_error_has_its_innermost_place_in_some_packages(tmp_path: Path) -> No
     assert raised_at(caught.value, {"some_helper"}) == in_helper
     assert raised_at(caught.value, {"some_caller"}) == Place("some_caller", str(caller), 4)
     assert raised_at(caught.value, {"elsewhere"}) is None
+
+
+def test_a_failure_names_the_innermost_folder_of_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = Place("toys", "/home/toys/toys/nets/linear.py", 7)  # in a checkout of the same name
+    monkeypatch.setattr(sources, "raised_at", lambda error, packages: place)
+
+    assert runner._where(ValueError(), toys.registry()) == "toys/nets/linear.py:7"

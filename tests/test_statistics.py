@@ -52,6 +52,12 @@ def test_batches_are_summed_up_as_if_they_were_one(shape: tuple[int, ...]) -> No
     torch.testing.assert_close(use.means(), means)  # float64 rounding
 
 
+def test_means_do_not_lose_small_activity_beside_large() -> None:
+    use = LayerUse(torch.tensor([[1e8], [1.0], [-1e8]]))
+
+    assert use.means().tolist() == [1 / 3]  # in float32 the 1 would be lost
+
+
 def test_the_entropy_of_duty_cycles_is_the_one_worked_out_by_hand() -> None:
     # h(0) = h(1) = 0, h(1/2) = 1, h(1/4) = 1/4 * 2 + 3/4 log2(4/3)
     expected = 1 + 0.5 + 0.75 * math.log2(4 / 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -173,6 +174,14 @@ def test_a_failure_never_replaces_a_good_record(store: Store) -> None:
     assert found.status == "ok"
 
 
+def test_any_record_replaces_a_damaged_one(store: Store) -> None:
+    store.put(records.good()).write_text("torn")
+
+    store.put(records.bad())
+
+    assert store.find(toys.config()) == records.bad()
+
+
 def test_a_failure_does_not_replace_a_good_record_that_comes_while_it_is_written(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +286,20 @@ def test_a_record_is_read_once_and_again_when_its_file_was_replaced(
     assert first is second
     assert third == records.good(last=20.0)
     assert len(read) == 2
+    store.put(records.good(last=30.0))
+    assert store.scan()[0] == (records.good(last=30.0),)
+
+
+def test_a_file_of_equal_size_is_read_again_even_where_the_clock_is_coarse(store: Store) -> None:
+    path = store.put(records.good(last=10.0))
+    before = path.stat()
+    assert store.find(toys.config()) == records.good(last=10.0)
+
+    store.put(records.good(last=20.0))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert path.stat().st_size == before.st_size
+    assert store.find(toys.config()) == records.good(last=20.0)
 
 
 def test_a_table_without_gaps_reads_no_other_records(

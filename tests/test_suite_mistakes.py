@@ -254,6 +254,17 @@ def test_a_threshold_is_on_what_the_regime_measures(
     ]
 
 
+def test_thresholds_of_a_cell_with_mistakes_are_no_further_ones(tmp_path: Path) -> None:
+    row = "learner: plian, expect: {online_accuracy: '>= 40', final_accuracy: '>= 40'}"
+
+    found = mistakes(tmp_path, GOOD.replace("learner: plain", row))
+
+    assert found == [
+        "line 10, methods.plain.learner: unknown learner 'plian'; did you mean 'plain'?\n"
+        "      known: alternating, generated, plain"
+    ]
+
+
 def test_an_override_of_an_excluded_cell_is_a_mistake(tmp_path: Path) -> None:
     text = GOOD.replace("learner: plain", "learner: plain, on: {pictures: {}}")
     text += "exclude: [{method: '*', task: pictures, why: for a test}]\n"

@@ -74,6 +74,12 @@ def test_streams_and_tasks_with_boundaries_do_not_stand_in_one_suite(tmp_path: P
             "could take away; write `si: {}` or give its parameters",
         ),
         (
+            "{learner: fine-tuning, regularizers: {orthogonal: }, "
+            "on: {permuted: {regularizers: {orthogonal: }}}}",
+            "line 11, methods.mine.on.permuted.regularizers.orthogonal: nothing brings 'orthogonal' "
+            "that null could take away; write `orthogonal: {}` or give its parameters",
+        ),
+        (
             "{learner: fine-tuning, regularizers: {ortogonal: }}",
             "line 11, methods.mine.regularizers.ortogonal: nothing brings 'ortogonal' that null "
             "could take away; did you mean 'orthogonal'?",

@@ -132,8 +132,11 @@ def test_records_of_other_versions_are_shown_as_stale(
     store = Store(tmp_path / "old")
     for config in suite.rows[0].cells:
         store.put(records.good(config.model_copy(update={"plugins": {"toys": "0.0"}})))
+    for config in suite.rows[1].cells:  # what failed has answered nothing
+        store.put(records.bad(config.model_copy(update={"plugins": {"toys": "0.0"}})))
 
-    assert tables.collect(suite, store, ledger).sections[0].lines[0].status == "stale"
+    lines = tables.collect(suite, store, ledger).sections[0].lines
+    assert [line.status for line in lines] == ["stale", "missing"]
 
 
 def _rich(table: tables.ResultsTable, width: int) -> str:
@@ -416,7 +419,7 @@ def test_each_row_has_the_digits_of_its_own_metric(suite: Suite, tmp_path: Path)
     records.put(store, suite.rows[0].cells, 90.0)
     record = records.good(suite.rows[2].cells[0], diagonal=0.0042, last=0.0042)
     assert record.result is not None
-    metric = MetricInfo(name="mse", unit="", better="lower")
+    metric = MetricInfo(name="mse", unit="m", better="lower")
     result = record.result.model_copy(update={"metric": metric})
     store.put(record.model_copy(update={"result": result}))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from clbench.errors import ClbenchError
 from clbench.protocols import Context, NamedTensors, Query, SequenceSpec
 from clbench.scenario import OutputLayout, Scenario
+from clbench_copytask import elman
 from clbench_copytask.elman import Elman
 from clbench_copytask.recurrent import RecurrentParams
 
@@ -163,7 +164,11 @@ def test_the_recurrent_weights_can_start_orthogonal() -> None:
         assert torch.equal(W[name], others[name])
 
 
-def test_squared_gradients_are_those_of_a_loop_over_samples() -> None:
+@pytest.mark.parametrize("chunk", [2**18, 300, 1], ids=["all", "some", "one"])
+def test_squared_gradients_are_those_of_a_loop_over_samples(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elman, "_CHUNK", chunk)  # how many samples are taken at once
     net = Elman(RecurrentParams(hidden_size=9), SPEC, MULTI_HEAD)
     params, x, window = _double(net), _inputs(11, 20, 8), slice(6, 11)
     mask = (torch.rand(9, generator=torch.Generator().manual_seed(4)) < 0.7).double()

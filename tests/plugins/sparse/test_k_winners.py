@@ -310,6 +310,8 @@ def test_a_restored_layer_goes_on_as_the_saved_one(layer: Layer) -> None:
     duty_cycle = state["duty_cycle"].clone()
 
     restored.restore(state)
+    assert restored.entropy() == saved.entropy()  # where a task ends with the checkpoint
+    assert restored.max_entropy == saved.max_entropy
     outputs = [
         [winners(_values(3, *shape, seed=seed), training=True) for seed in range(3, 6)]
         for winners in (saved, restored)

@@ -32,7 +32,8 @@ class Run:
 
     Attributes:
         scalars: Tag -> (step, value) in order.
-        texts: Tag -> text.
+        texts: Tag -> text, the last of it.
+        num_texts: Tag -> how many there are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,6 +50,10 @@ class Run:
             tag.removesuffix("/text_summary"): event.tensor_proto.string_val[0].decode()
             for tag in tags["tensors"]
             for event in found.Tensors(tag)
+        }
+
+        self.num_texts = {
+            tag.removesuffix("/text_summary"): len(found.Tensors(tag)) for tag in tags["tensors"]
         }
 
     def steps(self, tag: str) -> list[int]:
@@ -149,7 +154,7 @@ def test_a_cell_that_goes_on_goes_on_in_its_run(tmp_path: Path) -> None:
     assert run.steps("train/loss") == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [loss for _, loss in run.scalars["train/loss"]] == [1.0] * 4 + [2.0] * 4
     assert run.scalars["test_accuracy/task_0"] == [(0, 50.0)]
-    assert list(run.texts) == ["configuration"]
+    assert run.num_texts == {"configuration": 1}
 
 
 def test_a_cell_that_is_run_anew_hides_its_old_run_and_another_one_has_a_run_of_its_own(
@@ -177,6 +182,22 @@ def test_a_folder_is_meant_from_where_the_command_is_given(
     assert default == {"folder": str(tmp_path / "runs")}
     assert given == {"folder": str(Path.home() / "tb")}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_tensorboard_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = {"tensorboard": None}
+    monkeypatch.setattr(
+        "clbench_tensorboard.tracker.find_spec", lambda name: absent.get(name, "here")
+    )
+
+    with pytest.raises(ClbenchError) as caught:
+        _tracker(tmp_path)
+
+    assert str(caught.value) == (
+        "tracker 'tensorboard' needs tensorboard: pip install 'clbench[tensorboard]'"
+    )
 
 
 def test_a_folder_that_is_none_is_told_beforehand(tmp_path: Path) -> None:

@@ -176,7 +176,10 @@ def _changed(**changes: Any) -> bytes:
         (pickle.dumps([1]), "has no pictures of 3072 bytes under the key 'data'"),
         (_changed(data=np.zeros((3, 7), np.uint8)), "has no pictures of 3072 bytes"),
         (_changed(labels=[1]), "has no label for each picture under 'labels'"),
-        (_changed(labels=[1, 2, "x"]), "has a label under 'labels' that is no whole number"),
+        *(
+            (_changed(labels=[1, 2, odd]), "has a label under 'labels' that is no whole number")
+            for odd in ("x", 1.5, 1.0, True)
+        ),
     ],
 )
 def test_a_batch_that_is_damaged_or_malicious_is_refused(content: bytes, message: str) -> None:
@@ -215,6 +218,21 @@ def test_cifar_is_read_from_its_archive_or_its_folder(
     )
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_of_other_classes_are_refused(
+    label: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLBENCH_DATA", str(tmp_path))
+    (tmp_path / "folder").mkdir()
+    for name in ("batch", "test"):
+        (tmp_path / "folder" / name).write_bytes(_changed(labels=[0, label, 2]))
+
+    with pytest.raises(DamagedFileError) as caught:
+        _cifar(tmp_path).load("train")
+
+    assert str(caught.value) == f"{tmp_path}/folder/batch: has a label outside 0..2"
+
+
 def test_the_classes_of_cifar_100_are_the_fine_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +264,9 @@ def test_jpeg_pictures_are_read_in_one_fixed_order(
         for i, name in enumerate(cifar.CIFAR_10_CLASSES):
             picture = io.BytesIO()
             Image.new("RGB", (32, 32), (20 * i, 0, 255)).save(picture, "JPEG")
+            archive.writestr(f"train/{name}/", "")  # a folder, as most programs list them
             archive.writestr(f"train/{name}/0.jpg", picture.getvalue())
+            archive.writestr(f"training/{name}/0.jpg", picture.getvalue())
 
     split = JpegCifar10().load("train")
 

@@ -21,7 +21,7 @@ from clbench.testing import NetContract, equal, snapshot
 from clbench_sparse.k_winners import KWinnersParams
 from clbench_vision.classification import Classification
 from clbench_vision.cnn import Cnn, CnnParams
-from clbench_vision.hidden import ACTIVATIONS, Init, draw_weights
+from clbench_vision.hidden import ACTIVATIONS, Init, difference_in_training, draw_weights
 from clbench_vision.mlp import Mlp, MlpParams
 
 SPEC = SequenceSpec(kind="classification", input_shape=(1, 12, 12), outputs_per_task=2, num_tasks=2)
@@ -159,15 +159,24 @@ def test_the_mlp_is_its_formula(activation: Any) -> None:
     torch.testing.assert_close(found, x @ p["W_out"].t() + p["b_out"])
 
 
-def test_the_cnn_is_its_formula() -> None:
-    net = _cnn(channels=(3, 4), kernel_size=3, hidden_sizes=(5,), conv_activation="relu")
+@pytest.mark.parametrize(("padding", "places"), [(0, 1), (1, 9), (2, 16)])
+def test_the_cnn_is_its_formula(padding: int, places: int) -> None:
+    net = _cnn(
+        channels=(3, 4),
+        kernel_size=3,
+        padding=padding,
+        hidden_sizes=(5,),
+        conv_activation="relu",
+    )
     p, query = net.initial(_generator()), _query()
 
     found = net(p, query, Context())
 
     x = query.inputs
     for i in (1, 2):
+        x = functional.pad(x, (padding,) * 4)
         x = functional.max_pool2d(torch.relu(functional.conv2d(x, p[f"K{i}"], p[f"k{i}"])), 2)
+    assert x.shape == (6, 4, places**0.5, places**0.5)
     x = torch.relu(x.flatten(1) @ p["W1"].t() + p["b1"])
     torch.testing.assert_close(found, x @ p["W_out"].t() + p["b_out"])
 
@@ -381,3 +390,41 @@ def test_what_acts_on_hidden_layers_needs_some(
 
 def test_drop_out_of_a_cnn_needs_no_hidden_layers() -> None:
     assert CnnParams(hidden_sizes=(), dropout=0.5).dropout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("net", "params", "name"),
+    [
+        (Mlp, MlpParams(dropout=0.5), None),
+        (Mlp, MlpParams(winners=WINNERS), "winners"),
+        (Mlp, MlpParams(weight_density=0.5), "weight_density"),
+        (Cnn, CnnParams(dropout=0.5), None),
+        (Cnn, CnnParams(conv_winners=WINNERS), "conv_winners"),
+        (Cnn, CnnParams(winners=WINNERS), "winners"),
+        (Cnn, CnnParams(conv_weight_density=0.5), "conv_weight_density"),
+        (Cnn, CnnParams(weight_density=0.5), "weight_density"),
+    ],
+)
+def test_winners_and_zeros_in_the_weights_keep_a_net_from_lockstep(
+    net: Any, params: Any, name: str | None
+) -> None:
+    assert net.lockstep_obstacle(params) == name
+
+
+MORE_AT_TEST = KWinnersParams(percent_on=0.25, k_inference_factor=1.5)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "winners", "name"),
+    [
+        (0.0, (None, None), None),
+        (0.0, (WINNERS, WINNERS), None),
+        (0.0, (WINNERS, MORE_AT_TEST), "k_inference_factor"),
+        (0.0, (MORE_AT_TEST, None), "k_inference_factor"),
+        (0.5, (WINNERS, MORE_AT_TEST), "dropout"),
+    ],
+)
+def test_what_makes_a_net_another_one_in_training_is_named(
+    dropout: float, winners: tuple[KWinnersParams | None, ...], name: str | None
+) -> None:
+    assert difference_in_training(dropout, *winners) == name
