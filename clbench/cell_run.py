@@ -12,13 +12,14 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 
+from clbench import samples, scoring
 from clbench.checkpoints import Checkpoints
 from clbench.config import CellConfig, Choice
 from clbench.curves import CurveKeeper, DivergedError
 from clbench.errors import ClbenchError
 from clbench.executor import Progress
 from clbench.mixing import MixedStream
-from clbench.moving import MovedStream, batch_on, tasks_on
+from clbench.moving import MovedStream
 from clbench.params import read
 from clbench.promises import check_watches
 from clbench.protocols import (
@@ -39,7 +40,7 @@ from clbench.protocols import (
 from clbench.randomness import generator
 from clbench.records import Curve, Online
 from clbench.registry import Kind, Registry
-from clbench.scenario import OutputLayout, Scenario
+from clbench.scenario import OutputLayout
 from clbench.tracking import Tracking
 
 Report: TypeAlias = Callable[[Progress], None]
@@ -201,13 +202,13 @@ class CellRun:
             if self.sibling and self.sibling.config.data_seed == self.config.data_seed:
                 self.tasks, self.tests = self.sibling.tasks, self.sibling.tests
             else:
-                tasks = self.family.tasks(self.config.data_seed, self.config.scenario)
-                self.tasks = tasks_on(self.device, tasks)
-                self.tests = [
-                    [batch_on(self.device, batch) for batch in task.test_batches()]
-                    for task in self.tasks
-                ]
-        self._check_tasks()
+                self.tasks, self.tests = samples.made(
+                    self.family,
+                    self.config.task.name,
+                    self.layout,
+                    self.config.data_seed,
+                    self.device,
+                )
         steps = [self.steps(i) for i in range(len(self.tasks))]
         if self.sibling and steps != [self.sibling.steps(i) for i in range(len(self.tasks))]:
             raise ClbenchError(
@@ -218,20 +219,6 @@ class CellRun:
         self.resumed_at = self.saved["done"] if self.saved else 0
         metric = self.family.objective.metric
         self.tracking.started(self.config, metric, len(self.tasks), self.total, self.resumed_at)
-
-    def _check_tasks(self) -> None:
-        """Whether the family made what it promises; nothing is tested in streams."""
-        family, K = f"the task family '{self.config.task.name}'", self.family.spec.num_tasks
-        if len(self.tasks) != K:
-            made = f"made another number of tasks ({len(self.tasks)}) than its spec says ({K})"
-            raise ClbenchError(f"{family} {made}")
-        if self.config.scenario is Scenario.TASK_FREE:
-            return
-        sizes = [sum(batch.targets.numel() for batch in batches) for batches in self.tests]
-        empty = [str(j) for j, size in enumerate(sizes) if size == 0]
-        if empty:
-            which = f"task {empty[0]}" if len(empty) == 1 else f"tasks {', '.join(empty)}"
-            raise ClbenchError(f"{family} gave no test samples of {which} (of {K}, from 0)")
 
     def steps(self, task_id: int) -> int:
         """Training steps that the task gets."""
@@ -245,18 +232,21 @@ class CellRun:
 
     def _score(self, learner: Learner, task_id: int) -> float | None:
         told = task_id if self.config.scenario.gives_task_id_at_test else None
+        rows, objective = self.layout.rows(told), self.family.objective
         total, scored = 0.0, 0
         for batch in self.tests[task_id]:
-            query = Query(inputs=batch.inputs, task_id=told, window=batch.window)
-            outputs = learner.predict(query)
-            tally = self.family.objective.tally(outputs, batch)
+            outputs = scoring.predicted(learner, batch, told, rows.stop - rows.start)
+            tally = objective.tally(outputs, batch)
             total, scored = total + tally.total, scored + tally.scored
             if outputs.isnan().any() or not math.isfinite(total):
                 raise DivergedError(
                     f"an output on the test set of task {task_id} is infinite or not a number "
                     f"by training step {self.done}"
                 )
-        return total / scored if scored else None
+        if not scored:
+            return None
+        scoring.check_range(objective.metric, total / scored, scored, task_id)
+        return total / scored
 
     def queries(self, task_id: int) -> list[Query]:
         """The test set of a task without its targets, with the id withheld where it must be."""

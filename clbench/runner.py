@@ -33,6 +33,9 @@ from clbench.tracking import Tracking
 
 Outcome: TypeAlias = tuple[Result, Timing] | BaseException
 
+_NO_HOST_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says where the host gives a tensor no memory; it has no error of its own for that."""
+
 
 def run_cell(
     cell: Cell,
@@ -200,7 +203,8 @@ def _status(error: BaseException) -> Status:
     if isinstance(error, UnavailableError):
         return "skipped"
     no_memory = (MemoryError, torch.OutOfMemoryError)  # of the host, of the GPU
-    return "out-of-memory" if isinstance(error, no_memory) else "failed"
+    refused = isinstance(error, RuntimeError) and _NO_HOST_MEMORY in str(error)
+    return "out-of-memory" if refused or isinstance(error, no_memory) else "failed"
 
 
 def _failure(error: BaseException, registry: Registry) -> Failure:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
+from clbench.errors import PluginError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -108,7 +110,16 @@ class OutputLayout:
 
         Returns:
             Shape ``(..., B, n)``, a view where one id serves all samples.
+
+        Raises:
+            PluginError: The net gave another number of outputs than the layout has rows.
         """
+        if outputs.shape[-1] != self.num_outputs:
+            raise PluginError(
+                f"the main net gave outputs of shape {tuple(outputs.shape)}; expected "
+                f"{self.num_outputs} for each sample, one for each row of the output layer: "
+                "a net makes layout.num_outputs of them"
+            )
         if task_id is None or isinstance(task_id, int):
             rows = self.rows(task_id)
             if rows == slice(0, self.num_outputs):

@@ -25,8 +25,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from clbench import samples
 from clbench.cell_run import CellRun
 from clbench.config import Regime
+from clbench.errors import PluginError
 from clbench.executor_contract import ExecutorContract
 from clbench.graphs import FIRST_STEPS, AlikeSteps, obstacle
 from clbench.matrix import expand
@@ -42,7 +44,7 @@ from clbench.protocols import (
 )
 from clbench.registry import Registry
 from clbench.regularizer_contract import Consolidated, RegularizerContract
-from clbench.scenario import Scenario
+from clbench.scenario import OutputLayout, Scenario
 from clbench.states import equal, snapshot
 from clbench.suite import load
 from clbench.tape import Tape
@@ -139,8 +141,10 @@ class FamilyContract:
         restored.restore(snapshot(a.state()))
 
         for size in (3, task.train_size, 7):
-            equally = torch.equal(a.next(size).inputs, restored.next(size).inputs)
-            assert equally, "the restored stream went another way"
+            here, there = a.next(size), restored.next(size)
+            assert torch.equal(here.inputs, there.inputs), "the restored stream went another way"
+            found = here.inputs.shape[0 if here.window is None else 1]
+            assert found == size, f"asked for {size} samples, the stream gave {found}"
 
     def test_batches_have_the_shapes_that_the_spec_says(self) -> None:
         family = self.build()
@@ -169,6 +173,23 @@ class FamilyContract:
         assert gradient.abs().sum() > 0, "the loss has no gradient"
         scored = family.objective.tally(outputs.detach(), batch).scored
         assert scored > 0, "nothing is scored"
+        known = batch.targets.numel()
+        assert scored <= known, f"{scored} scored of {known} targets: they are broadcast"
+
+    def test_samples_of_every_task_can_be_judged(self) -> None:
+        family = self.build()
+        spec, name = family.spec, type(family).__name__
+        heads = self.scenario.heads[0]
+        layout = OutputLayout(self.scenario, heads, spec.num_tasks, spec.outputs_per_task)
+        try:
+            tasks, _ = samples.made(family, name, layout, data_seed=0)
+            for i, task in enumerate(tasks):
+                batch, rows = task.train_stream(_generator(0)).next(6), layout.rows(i)
+                samples.check_losses(
+                    f"the task family '{name}'", i, family, batch, rows.stop - rows.start
+                )
+        except PluginError as error:
+            raise AssertionError(str(error)) from error
 
     def test_an_accuracy_is_in_percent(self) -> None:
         family = self.build()
@@ -185,6 +206,11 @@ class FamilyContract:
 
         in_percent = math.isclose(total / scored, 100)
         assert in_percent, f"with right outputs alone the accuracy is {total / scored:g}, not 100 %"
+
+        total, scored = objective.tally(torch.randn(6, num_labels, generator=_generator(0)), batch)
+
+        in_range = 0 <= total / scored <= 100
+        assert in_range, f"with guesses the accuracy is {total / scored:g} %: targets are broadcast"
 
 
 class NetContract:
@@ -213,8 +239,11 @@ class NetContract:
         params = net.initial(_generator(0))
         before = snapshot(params), snapshot(net.state())
 
+        inputs = query.inputs.clone()
+
         first, again = net(params, query, Context()), net(params, query, Context())
 
+        assert torch.equal(query.inputs, inputs), "a pass changed its inputs in place"
         assert torch.equal(first, again), "two passes on the same inputs differ"
         assert equal((params, net.state()), before), "a pass changed parameters or state"
 

@@ -20,7 +20,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
     | {"penalties"}
-    | {"curves", "replicas", "moving", "graphs"},
+    | {"curves", "replicas", "moving", "graphs", "samples", "scoring"},
     {"observing"},
     {"executor", "tracking", "provenance", "references", "gate", "tables", "checkpoints"}
     | {"groups", "staleness"},

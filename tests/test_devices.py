@@ -20,7 +20,7 @@ from clbench.matrix import Cell
 from clbench.params import Params
 from clbench.protocols import CPU, LearnerContext
 from clbench.registry import Registry
-from clbench.runner import run_group
+from clbench.runner import run_cell, run_group
 from clbench.worker import run_here
 
 GPU = torch.device("cuda:0")
@@ -159,3 +159,13 @@ def test_want_of_memory_on_a_gpu_is_told_apart_in_every_record_of_a_group(
     assert [record.failure and record.failure.message for record in records] == [
         "CUDA out of memory"
     ] * 2
+
+
+def test_a_host_without_memory_for_a_tensor_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch raises a plain error there, where Python has one of its own."""
+    monkeypatch.setattr(toys.Pictures, "tasks", lambda *arguments: [torch.empty(10**15)])
+
+    record = run_cell(Cell("toy", "a/b", toys.config()), toys.registry(), lambda p: None)
+
+    assert record.failure is not None
+    assert (record.status, record.failure.type) == ("out-of-memory", "RuntimeError")

@@ -403,7 +403,7 @@ def test_a_failure_names_the_last_place_in_a_plugin_or_else_in_clbench(
 
     assert in_plugin is not None
     assert in_clbench is not None
-    assert in_clbench.where.startswith("clbench/cell_run.py:")
+    assert in_clbench.where.startswith("clbench/samples.py:")
     assert in_plugin.where == f"toys.py:{_line(called)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clbench.errors import PluginError
 from clbench.scenario import Heads, OutputLayout, Scenario
 
 
@@ -78,3 +79,21 @@ def test_selected_outputs_are_a_view_with_the_right_gradient() -> None:
 
     assert outputs.grad is not None
     assert outputs.grad[0].tolist() == [0, 0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("scenario", list(Scenario))
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_a_net_with_other_outputs_than_the_layout_has_rows_is_told(
+    scenario: Scenario, surplus: int
+) -> None:
+    """More outputs would compete, of which no label is ever right; fewer would be cut off."""
+    layout = OutputLayout(scenario, scenario.heads[0], num_tasks=3, outputs_per_task=2)
+    n = layout.num_outputs
+
+    with pytest.raises(PluginError) as caught:
+        layout.select(torch.zeros(4, n + surplus), None)
+
+    assert str(caught.value) == (
+        f"the main net gave outputs of shape (4, {n + surplus}); expected {n} for each sample, one "
+        "for each row of the output layer: a net makes layout.num_outputs of them"
+    )

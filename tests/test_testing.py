@@ -227,15 +227,91 @@ class _TestsNothing(toys.Pictures):
         return [*tasks[:-1], replace(tasks[-1], is_stream=True)]
 
 
+class _ComparesEachWithAll(toys.CrossEntropy):
+    """Its targets are a column, which the losses straighten and the tally does not."""
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return super().losses(outputs, replace(batch, targets=batch.targets[:, 0]))
+
+
+class _CountsSamples(_ComparesEachWithAll):
+    def tally(self, outputs: Tensor, batch: Batch) -> Tally:
+        return Tally(super().tally(outputs, batch).total, len(batch.targets))
+
+
+class _GivesColumns(toys.Pictures):
+    objective = _ComparesEachWithAll()
+
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        tasks = super().tasks(data_seed, scenario)
+        data = [replace(task.data, targets=task.data.targets[:, None]) for task in tasks]
+        return [toys.StoredTask(one) for one in data]
+
+
+class _GivesColumnsAndCountsSamples(_GivesColumns):
+    objective = _CountsSamples()
+
+
+class _CountsLabelsOn(toys.Pictures):
+    """Global labels in task-il, from the second task on."""
+
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return super().tasks(data_seed, Scenario.CLASS_IL)
+
+
+class _EndsItsSweeps(toys.Shuffled):
+    def next(self, size: int) -> Batch:
+        return super().next(min(size, 40))
+
+
+class _Ending(toys.StoredTask):
+    def train_stream(self, generator: torch.Generator) -> toys.Shuffled:
+        return _EndsItsSweeps(self.data, self.axis, generator)
+
+    @property
+    def train_size(self) -> int:
+        return 41
+
+
+class _HasStreamsThatEnd(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return [_Ending(task.data) for task in super().tasks(data_seed, scenario)]
+
+
+_GLOBAL_LABELS = """the objective of the task family '_CountsLabelsOn', asked for the losses of 10 \
+samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10, 2) and targets \
+(10,) from 2 to 3"""
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
         (toys.Pictures, []),
+        (_GivesColumns, ["36 scored of 6 targets: they are broadcast"]),
+        (
+            _GivesColumnsAndCountsSamples,
+            ["with guesses the accuracy is 300 %: targets are broadcast"],
+        ),
+        (_CountsLabelsOn, [_GLOBAL_LABELS]),
+        (_HasStreamsThatEnd, ["asked for 41 samples, the stream gave 40"]),
         (_TalliesFractions, ["with right outputs alone the accuracy is 1, not 100 %"]),
-        (_TestsNothing, ["task 2 has no test samples"] * 2),
+        (
+            _TestsNothing,
+            [
+                *["task 2 has no test samples"] * 2,
+                "the task family '_TestsNothing' gave no test samples of task 2 (of 3, from 0)",
+            ],
+        ),
         (_IgnoresItsSeed, ["the data seed is ignored"]),
         (_TellsTheTask, ["the runner, not the task, says which task it is"]),
-        (_HasATaskTooFew, ["the spec promises another number of tasks"]),
+        (
+            _HasATaskTooFew,
+            [
+                "the task family '_HasATaskTooFew' made another number of tasks (2) than its spec "
+                "says (3)",
+                "the spec promises another number of tasks",
+            ],
+        ),
     ],
 )
 def test_a_family_that_breaks_a_promise_is_caught(broken: Any, expected: list[str]) -> None:
@@ -259,6 +335,12 @@ class _ScalesItsWeights(toys.Linear):
         return super().__call__(params, query, context)
 
 
+class _ShiftsItsInputs(toys.Linear):
+    def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
+        query.inputs.sub_(0.5)
+        return super().__call__(params, query, context)
+
+
 class _LeavesAWeightOut(toys.Linear):
     def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
         last = list(params)[-1]
@@ -272,6 +354,7 @@ class _LeavesAWeightOut(toys.Linear):
         (toys.Linear, []),
         (_DrawsItsWeightsGlobally, ["the same generator gave different parameters"]),
         (_ScalesItsWeights, ["two passes on the same inputs differ"]),
+        (_ShiftsItsInputs, ["a pass changed its inputs in place"]),
         (_LeavesAWeightOut, ["b has no gradient"]),
     ],
 )
