@@ -25,6 +25,7 @@ from clbench.groups import obstacle
 from clbench.lessons import Lesson, learn
 from clbench.matrix import Cell, Group
 from clbench.protocols import CPU, State
+from clbench.randomness import drawn_since, shared_states
 from clbench.records import Failure, MetricInfo, Record, Result, Status, Timing
 from clbench.regimes import REGIMES, task_free
 from clbench.registry import Registry
@@ -272,12 +273,15 @@ def run_together(
 ) -> list[Outcome]:
     """Run configurations that are equal but for their seeds and equally far, in lockstep.
 
+    What is wrong with a result is noted in the tracking of each.
+
     Returns:
         Of each its result, or the error by which it diverged.
 
     Raises:
         Exception: Whatever else a plugin raises.
     """
+    shared = shared_states()
     runs: list[CellRun] = []
     for start in starts:
         run = CellRun(
@@ -306,6 +310,9 @@ def run_together(
                 outcomes[r] = step
         if lessons:
             learn([lesson for lesson in lessons.values() if lesson])
+    if note := drawn_since(shared):
+        for start in starts:
+            start.tracking.notes.append(note)
     return [outcomes[r] for r in range(len(runs))]
 
 
