@@ -13,6 +13,7 @@ whoever keeps its record removes its checkpoints, where it sees the cache of the
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.cache import cache_folder
+from clbench.errors import in_one_line
 from clbench.files import written_whole
 
 FORMAT = 2
@@ -71,6 +73,7 @@ class Checkpoints:
         self._head = {"format": FORMAT, "cell": cell_id, "program": dict(program)}
         self._seconds = seconds
         self._number = 0
+        self._is_tried = False
         self._last = time.monotonic()
 
     def load(self) -> list[dict[str, Any]]:
@@ -112,7 +115,10 @@ class Checkpoints:
         return time.monotonic() - self._last >= self._seconds
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint in place of the older of the two; where it fails, leave a note."""
+        """Write a checkpoint in place of the older of the two; where it fails, leave a note.
+
+        The first one is read again, since not all that can be written can.
+        """
         import torch
 
         self._last = time.monotonic()
@@ -123,10 +129,31 @@ class Checkpoints:
             with written_whole(path, durable=True) as file:
                 content = {"number": self._number, "state": _on_cpu(state)}
                 torch.save(self._head | content, file)
-        except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
-            note = f"checkpoint cannot be written ({error})"
+        except Exception as error:  # the disk is full; or what a plugin's state has in it may raise
+            note = f"checkpoint cannot be written ({in_one_line(error)})"
             if note not in self.notes:
                 self.notes.append(note)
+        else:
+            if not self._is_tried:
+                self._is_tried = True
+                self._read(path)
+
+
+def reread(state: Mapping[str, Any]) -> Any:
+    """A state as it comes back from a checkpoint.
+
+    Raises:
+        ValueError: A checkpoint cannot hold it; the text is what torch says.
+    """
+    import torch
+
+    file = io.BytesIO()
+    try:
+        torch.save(_on_cpu(state), file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+    except Exception as error:  # what is in a state may raise anything
+        raise ValueError(f"a checkpoint cannot hold the state ({error})") from error
 
 
 def _on_cpu(state: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
+from clbench.checkpoints import reread
 from clbench.protocols import (
     Batch,
     NamedTensors,
@@ -157,7 +158,7 @@ class RegularizerContract:
         for step in first:
             _watch(saved, step)
 
-        restored.restore(snapshot(saved.state()))
+        restored.restore(reread(saved.state()))
         params = self.params(4)
         at_once = equal(saved.penalty(params), restored.penalty(params))
         assert at_once, "the penalty is another directly after `restore`"

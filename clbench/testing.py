@@ -27,6 +27,7 @@ from torch.nn.functional import one_hot
 
 from clbench import samples
 from clbench.cell_run import CellRun
+from clbench.checkpoints import reread
 from clbench.config import Regime
 from clbench.errors import PluginError
 from clbench.executor_contract import ExecutorContract
@@ -138,7 +139,7 @@ class FamilyContract:
         assert otherwise, "the stream ignores its generator"
 
         restored = task.train_stream(_generator(2))
-        restored.restore(snapshot(a.state()))
+        restored.restore(reread(a.state()))
 
         for size in (3, task.train_size, 7):
             here, there = a.next(size), restored.next(size)
@@ -355,7 +356,7 @@ class LearnerContract:
         self._learn(saved, 0, finish=True)
         self._learn(saved, 1, finish=False)
 
-        restored.restore(snapshot(saved.state()))
+        restored.restore(reread(saved.state()))
         alike = self._predict_alike(saved, restored, 2)
         assert alike, "predictions are others directly after `restore`"
         for learner in (saved, restored):

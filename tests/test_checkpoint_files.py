@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from clbench import checkpoints, provenance
-from clbench.checkpoints import Checkpoints
+from clbench.checkpoints import Checkpoints, reread
 
 PROGRAM = {"clbench": "0"}
 
@@ -191,10 +191,40 @@ def _torn(*arguments: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "notes"),
+    [
+        (
+            (n for n in range(3)),
+            ["checkpoint cannot be written (TypeError: cannot pickle 'generator' object)"],
+        ),
+        (Path(), ["checkpoint 1.pt cannot be read (UnpicklingError)"]),
+    ],
+)
+def test_what_a_checkpoint_cannot_hold_is_noted_when_the_first_is_written(
+    value: object, notes: list[str], tmp_path: Path
+) -> None:
+    kept = Checkpoints("cell", PROGRAM, folder=tmp_path)
+
+    kept.save({"number": 1, "seen": value})
+    kept.save({"number": 2, "seen": value})
+
+    assert kept.notes == notes
+    with pytest.raises(ValueError, match=r"^a checkpoint cannot hold the state "):
+        reread({"seen": value})
+
+
+def test_a_state_comes_back_as_a_checkpoint_gives_it() -> None:
+    back = reread({"seen": (1, "two"), "none": None, "tensor": torch.arange(3)})
+
+    assert (back["seen"], back["none"]) == ([1, "two"], None)
+    assert torch.equal(back["tensor"], torch.arange(3))
+
+
+@pytest.mark.parametrize(
     ("where", "fails", "cause"),
     [
-        ("os.fsync", _no_space, "[Errno 28] No space left on device"),
-        ("torch.save", _torn, "unexpected pos 64 vs 0"),
+        ("os.fsync", _no_space, "OSError: [Errno 28] No space left on device"),
+        ("torch.save", _torn, "RuntimeError: unexpected pos 64 vs 0"),
     ],
 )
 def test_a_full_disk_costs_a_note_only_and_the_older_serves(
