@@ -82,6 +82,13 @@ class _TwoWeights:
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
+class _Twice(_TwoWeights):
+    """The same output for each of two tasks."""
+
+    def __call__(self, params: NamedTensors, query: Query, context: Context) -> Tensor:
+        return super().__call__(params, query, context).repeat(1, 2)
+
+
 class _HalfSquares:
     metric = MSE
 
@@ -247,7 +254,8 @@ def test_stored_samples_compete_with_all_classes_so_far_in_class_il(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     layout = OutputLayout(Scenario.CLASS_IL, "per-task", 2, 1)
-    learner = ExperienceReplay(RehearsalParams(memory_size=2), _context(layout=layout))
+    context = _context(layout=layout, net=_Twice())
+    learner = ExperienceReplay(RehearsalParams(memory_size=2), context)
     seen = []
     right = Rehearsal.losses
 
