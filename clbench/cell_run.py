@@ -18,6 +18,7 @@ from clbench.config import CellConfig, Choice
 from clbench.curves import CurveKeeper, DivergedError
 from clbench.errors import ClbenchError
 from clbench.executor import Progress
+from clbench.families import datasets
 from clbench.mixing import MixedStream
 from clbench.moving import MovedStream
 from clbench.params import read
@@ -48,6 +49,7 @@ Rows: TypeAlias = list[list[float | None]]
 
 CONSOLIDATION_BATCH = 256
 """Samples at once when a task is consolidated."""
+_ANOTHER = "\n    was it installed anew meanwhile, or is it another on this machine?"
 _TOGETHER = ("train", "total")  # clocks of what runs in lockstep do at the same time
 
 
@@ -120,14 +122,14 @@ class CellRun:
 
     def __post_init__(self) -> None:
         config = self.config
-        self.family = self.sibling.family if self.sibling else self._build("task", config.task)
+        self.family = self.sibling.family if self.sibling else self._family()
         spec = self.family.spec
         self.layout = OutputLayout(
             config.scenario, config.heads, spec.num_tasks, spec.outputs_per_task
         )
         self.net = self._net(spec, self.layout, {})
 
-    def _build(self, kind: Kind, choice: Choice, *arguments: object) -> Any:
+    def _build(self, kind: Kind, choice: Choice, *arguments: object, **parts: object) -> Any:
         registered = self.registry.find(kind, choice.name)
         loaded, plugin = registered.load(), registered.plugin
         asked = self.config.plugins.get(plugin.distribution)
@@ -135,10 +137,24 @@ class CellRun:
             raise ClbenchError(
                 f"{kind} '{choice.name}' is here at version {loaded.version}, of "
                 f"{plugin.distribution} {plugin.version}; asked for is version {choice.version}, "
-                f"of {plugin.distribution} {asked}\n"
-                f"    was it installed anew meanwhile, or is it another on this machine?"
+                f"of {plugin.distribution} {asked}{_ANOTHER}"
             )
-        return loaded(read(loaded.Params, choice.params), *arguments)
+        return loaded(read(loaded.Params, choice.params), *arguments, **parts)
+
+    def _family(self) -> TaskFamily:
+        task = self.config.task
+        found = datasets(task, self.registry)
+        for dataset in found.values():
+            plugin = dataset.plugin
+            asked = self.config.plugins.get(plugin.distribution)
+            if plugin.version != asked:
+                raise ClbenchError(
+                    f"dataset '{dataset.name}' is here of {plugin.distribution} {plugin.version}; "
+                    f"asked for is that of {plugin.distribution} {asked}{_ANOTHER}"
+                )
+        loaded = {field: dataset.load() for field, dataset in found.items()}
+        family: TaskFamily = self._build("task", task, **loaded)
+        return family
 
     def _net(self, spec: SequenceSpec, layout: OutputLayout, changes: Mapping[str, Any]) -> MainNet:
         model = self.config.model

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from clbench.config import Choice
 from clbench.errors import ClbenchError, Mistake, suggestion
-from clbench.params import read, write
+from clbench.params import dataset_fields, read, write
 from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
 from clbench.yaml12 import Node, describe, walk
@@ -162,7 +162,7 @@ class Checker:
             wanted = f"cannot serve the scenario '{scenario.value}', only {serves}"
             self.wrong(name_node, f"{what} '{name}' {wanted}")
         params = self.model(loaded.Params, values, f"parameter of {what} '{name}'")
-        if params is None:
+        if params is None or not self._has_datasets(params, values):
             return None
         try:
             written = write(params)
@@ -170,6 +170,20 @@ class Checker:
             self.wrong(name_node, f"the parameters of {what} '{name}' {error}")
             return None
         return Choice(name=name, version=loaded.version, params=written)
+
+    def _has_datasets(self, params: BaseModel, values: Node) -> bool:
+        """Whether the datasets that parameters name are registered, and can be used."""
+        all_found = True
+        for parameter in dataset_fields(type(params)):
+            try:
+                found = self.registry.find("dataset", getattr(params, parameter))
+                found.load()
+            except ClbenchError as error:
+                self.wrong(values.at((parameter,)), str(error).replace("\n    ", "\n      "))
+                all_found = False
+            else:
+                self.used.add(found)
+        return all_found
 
     def model(self, model: type[BaseModel], node: Node, what: str) -> Any:
         """The node as a parameter model, or None with its mistakes."""

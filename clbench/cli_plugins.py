@@ -58,7 +58,7 @@ def new_plugin(
         str,
         typer.Option(
             "--kind",
-            help="learner, regularizer, task, executor or tracker.",
+            help="learner, regularizer, task, dataset, executor or tracker.",
             autocompletion=completion.kinds,
         ),
     ] = "learner",

@@ -8,6 +8,7 @@ from typing import get_args
 from clbench.checks import Checker, either
 from clbench.config import Choice, Regime, Training
 from clbench.errors import UnavailableError
+from clbench.families import make
 from clbench.params import read
 from clbench.scenario import Heads, OutputLayout, Scenario
 from clbench.yaml12 import Node
@@ -73,10 +74,9 @@ def check_net(
     node: Node,
 ) -> None:
     """Whether the main net takes the samples that the tasks give, and can be made for them."""
-    family_class = checker.registry.find("task", family.name).load()
     model_class = checker.registry.find("model", model.name).load()
     try:
-        spec = family_class(read(family_class.Params, family.params)).spec
+        spec = make(family, checker.registry).spec
     except Exception as error:  # a plugin may raise anything
         what = f"task family '{family.name}' fails: {_cause(error)}"
         checker.wrong(task.at(("family",)), what)

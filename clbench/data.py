@@ -65,7 +65,11 @@ class DataFile:
 
 
 class Dataset(Protocol):
-    """What an entry of the hook ``clbench_datasets`` names: an object that knows its files."""
+    """What an entry of the hook ``clbench_datasets`` names: an object that knows its files.
+
+    What families can do with it besides is theirs to say: those of pictures take a
+    `clbench.images.ImageDataset`.
+    """
 
     @property
     def name(self) -> str:

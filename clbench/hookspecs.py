@@ -66,4 +66,4 @@ def clbench_trackers() -> Iterable[Entry]:  # type: ignore[empty-body]
 
 @hookspec
 def clbench_datasets() -> Iterable[Entry]:  # type: ignore[empty-body]
-    """Datasets: objects that follow `clbench.data.Dataset`."""
+    """Datasets: objects that follow `clbench.data.Dataset` or `clbench.images.ImageDataset`."""

@@ -14,6 +14,7 @@ from rich.text import Text
 from clbench import data, grids
 from clbench.errors import PluginError, UnknownNameError
 from clbench.hookspecs import GROUP
+from clbench.params import dataset_fields
 from clbench.registry import KINDS, Registered, Registry
 
 
@@ -73,13 +74,18 @@ def data_status(registry: Registry, width: int) -> RenderableType:
 
     As a table, or as a list where that does not go into `width` columns. No path is broken.
     """
-    found = {
-        name: [
+    found: dict[str, list[tuple[str, Text, str]]] = {}
+    problems = []
+    for name, registered in registry.table("dataset").items():
+        try:
+            loaded = registered.load()
+        except PluginError as error:
+            problems.append(Text(str(error), style="red"))
+            continue
+        found[name] = [
             (file.name, Text(state, style=_STATES[state]), str(path or "–"))
-            for file, path, state in data.status(registered.load())
-        ]
-        for name, registered in registry.table("dataset").items()
-    }
+            for file, path, state in data.status(loaded)
+        ] or [("needs no files", Text("ok", style=_STATES["ok"]), "–")]
     rows = [
         ("" if i else name, *file) for name, files in found.items() for i, file in enumerate(files)
     ]
@@ -87,14 +93,14 @@ def data_status(registry: Registry, width: int) -> RenderableType:
     looked = ", ".join(str(home) for home in data.homes())
     note = Text(f"looked in {looked} ({data.VARIABLE} names other folders)")
     if grid is not None:
-        return Group(grid, Text(""), note)
+        return Group(grid, Text(""), *problems, note)
     lines: list[str | Text] = []
     for name, files in found.items():
         lines.append(name)
         for file_name, state, where in files:
             lines.append(Text.assemble(f"  {file_name}: ", state))
             lines += [f"    {where}"] if where != "–" else []
-    return Group(*lines, "", note)
+    return Group(*lines, "", *problems, note)
 
 
 def describe(
@@ -143,7 +149,7 @@ _PROTOCOLS: Mapping[str, tuple[str, ...]] = {
     ),
     "executor": ("clbench.executor:Executor", "clbench.executor:Listener"),
     "tracker": ("clbench.tracking:Tracker",),
-    "dataset": ("clbench.data:Dataset",),
+    "dataset": ("clbench.data:Dataset", "clbench.images:ImageDataset", "clbench.images:Split"),
 }
 """Kind -> what its classes follow, and what they are given."""
 
@@ -171,7 +177,7 @@ def _described(found: Registered) -> RenderableType:
     if hasattr(loaded, "regimes"):
         lines.append(Text(f"regimes: {', '.join(sorted(loaded.regimes))}"))
     if found.kind == "dataset":
-        files = ", ".join(file.name for file in loaded.files)
+        files = ", ".join(file.name for file in loaded.files) or "none"
         return Group(*lines, Text(f"files: {files}"), Text(""))
     fields = loaded.Params.model_fields
     if not fields:
@@ -182,7 +188,9 @@ def _described(found: Registered) -> RenderableType:
     for name, field in fields.items():
         default = "required" if field.is_required() else _as_in_suites(field.default)
         meaning = " ".join((field.description or "").replace("``", "").split())
-        grid.add_row(name, _type(field.annotation), default, meaning)
+        of_a_dataset = name in dataset_fields(loaded.Params)
+        what = "name of a dataset" if of_a_dataset else _type(field.annotation)
+        grid.add_row(name, what, default, meaning)
     return Group(*lines, Text(""), grid, Text(""))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -21,6 +22,25 @@ class Params(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _NamesDataset:
+    """Stands in the annotation of a field that names a dataset."""
+
+
+DatasetName: TypeAlias = Annotated[str, _NamesDataset()]
+"""The type of a parameter of task families that names a registered dataset.
+
+It is the whole type of its field; nothing is looked for within other types. The constructor of the
+family is given the dataset itself by a keyword of the field's name.
+"""
+
+
+def dataset_fields(model: type[BaseModel]) -> list[str]:
+    """The fields of type `DatasetName`."""
+    fields = model.model_fields.items()
+    return [name for name, field in fields if _NamesDataset() in field.metadata]
 
 
 P = TypeVar("P", bound=BaseModel)

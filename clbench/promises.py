@@ -9,7 +9,7 @@ from pydantic import PydanticUserError
 
 from clbench.config import Regime
 from clbench.errors import PluginError, suggestion
-from clbench.params import Params
+from clbench.params import Params, dataset_fields
 from clbench.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -119,6 +119,9 @@ def _check_params(where: str, kind: Kind, params: Any) -> None:
         raise PluginError(f"{where} has a Params that {what}")
     for name in _open_parts(params):
         what = f"lets unknown keys of '{name}' pass; a part that is a Params too refuses them"
+        raise PluginError(f"{where} has a Params that {what}")
+    if kind != "task" and (fields := dataset_fields(params)):
+        what = f"names datasets by {_listed(fields)}, which only task families are given"
         raise PluginError(f"{where} has a Params that {what}")
     taken = [name for name in params.model_fields if name in RESERVED.get(kind, ())]
     if taken:

@@ -74,6 +74,8 @@ class Registered:
             cause = _cause(error, module_name)
             raise PluginError(f"{where} cannot be imported: {cause}") from error
         promises.check(where, self.kind, loaded)
+        if self.kind == "dataset" and loaded.name != self.name:
+            raise PluginError(f"{where} calls itself '{loaded.name}'")
         return loaded
 
 

@@ -18,6 +18,7 @@ from clbench.checks import BUDGET, MAX_SEED
 from clbench.config import Adam, Regime, Sgd, Training
 from clbench.errors import PluginError, in_one_line
 from clbench.metrics import ACCURACY, MSE, names
+from clbench.params import dataset_fields
 from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
 from clbench.suite import DEFAULTS, NAME
@@ -51,15 +52,15 @@ class _Builder:
 
     def __init__(self, registry: Registry) -> None:
         kinds: tuple[Kind, ...] = ("task", "model", "learner", "regularizer")
-        self._found = {kind: registry.table(kind) for kind in kinds}
+        self._found = {kind: registry.table(kind) for kind in (*kinds, "dataset")}
         models: dict[tuple[str, str], type[BaseModel]] = {
             ("training", ""): Training,
             ("optimizer", "adam"): Adam,
             ("optimizer", "sgd"): Sgd,
         }
         self.broken: dict[tuple[str, str], str] = {}
-        for kind, table in self._found.items():
-            for name, registered in table.items():
+        for kind in kinds:
+            for name, registered in self._found[kind].items():
                 try:
                     params = registered.load().Params
                     params.model_json_schema()
@@ -74,7 +75,10 @@ class _Builder:
             ref_template="#/$defs/{model}",
         )
         defs = rest.get("$defs", {})
-        by_model = {model: self._resolve(found[model, "validation"], defs) for model, _ in found}
+        by_model = {
+            model: self._with_datasets(model, self._resolve(found[model, "validation"], defs))
+            for model, _ in found
+        }
         self._params = {key: by_model[model] for key, model in models.items()}
         self._nested = {name: _of_a_layer(nested) for name, nested in defs.items()}
 
@@ -82,6 +86,14 @@ class _Builder:
     def _resolve(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
         reference = schema.get("$ref")
         return dict(defs[reference.rpartition("/")[2]] if reference else schema)
+
+    def _with_datasets(self, model: Any, schema: Schema) -> Schema:
+        """The schema of parameters, those that name datasets with the names there are."""
+        known = self._summaries("dataset")
+        properties = dict(schema.get("properties", {}))
+        for name in dataset_fields(model):
+            properties[name] |= _named(known, properties[name].get("description", ""))
+        return schema | {"properties": properties}
 
     def suite(self) -> Schema:
         """Of a whole file."""

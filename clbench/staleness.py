@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from clbench.config import CellConfig, Choice
+from clbench.families import datasets
 from clbench.records import Record
 from clbench.registry import Kind, Registry
 from clbench.store import Store
@@ -67,3 +68,6 @@ def _versions(config: CellConfig, distribution: str, registry: Registry) -> Iter
     for kind, choice in parts:
         if registry.find(kind, choice.name).plugin.distribution == distribution:
             yield f"{choice.name} {choice.version}"
+    for dataset in datasets(config.task, registry).values():
+        if dataset.plugin.distribution == distribution:
+            yield f"{dataset.name} of {distribution} {dataset.plugin.version}"

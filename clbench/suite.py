@@ -13,8 +13,8 @@ from clbench.checks import MAX_SEED, Checker, is_seed
 from clbench.compatibility import check_kinds, check_net, check_regime, check_stream
 from clbench.config import CellConfig, Choice, Regime, Training
 from clbench.errors import SuiteError, suggestion
+from clbench.families import make
 from clbench.metrics import ACCURACY, Metric
-from clbench.params import read
 from clbench.promises import RESERVED
 from clbench.registry import Registry
 from clbench.scenario import Scenario
@@ -408,9 +408,7 @@ class _Loader(Checker):
         """The metric that the tasks of a family are scored by."""
         if family is None:
             return ACCURACY
-        loaded = self.registry.find("task", family.name).load()
-        metric: Metric = loaded(read(loaded.Params, family.params)).objective.metric
-        return metric
+        return make(family, self.registry).objective.metric
 
 
 def _spelt_out(key: str, node: Node) -> Node:

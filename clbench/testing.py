@@ -29,6 +29,7 @@ from clbench import samples
 from clbench.cell_run import CellRun
 from clbench.checkpoints import reread
 from clbench.config import Regime
+from clbench.dataset_contract import ImageDatasetContract
 from clbench.errors import PluginError
 from clbench.executor_contract import ExecutorContract
 from clbench.graphs import FIRST_STEPS, AlikeSteps, obstacle
@@ -55,6 +56,7 @@ __all__ = [
     "Consolidated",
     "ExecutorContract",
     "FamilyContract",
+    "ImageDatasetContract",
     "LearnerContract",
     "NetContract",
     "RegularizerContract",

@@ -50,7 +50,7 @@ def tiny_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.randint(256, (40, 1, 12, 12), dtype=torch.uint8, generator=drawing)
 
     def load_tiny(self: Any, split: str) -> Any:
-        from clbench_vision.datasets import Split
+        from clbench.images import Split
 
         return Split(pictures, torch.arange(40) % 10)
 

@@ -15,8 +15,8 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
     {"errors", "params", "scenario", "hookspecs", "metrics", "significance", "sources"}
     | {"student", "grids", "cache", "files"},
     {"config", "registry", "promises", "yaml12", "devices"},
-    {"records", "protocols", "checks"},
-    {"thresholds", "compatibility", "data", "statistics", "published"},
+    {"records", "protocols", "checks", "families"},
+    {"thresholds", "compatibility", "data", "images", "statistics", "published"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
     | {"penalties"}
@@ -32,6 +32,7 @@ STAGES = [  # a module may import modules of the stages above its own, and of it
         "states",
         "markers",
         "tracker_contract",
+        "dataset_contract",
         "testing",
         "tape",
         "local",

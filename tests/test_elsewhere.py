@@ -21,13 +21,13 @@ from clbench.checkpoints import Checkpoints
 from clbench.curves import CurveKeeper
 from clbench.graphs import obstacle
 from clbench.groups import form
+from clbench.images import Split
 from clbench.matrix import Cell
 from clbench.protocols import CPU, Batch, BatchStream, Learner, Observation
 from clbench.registry import Registry
 from clbench.scenario import Scenario
 from clbench_copytask.recurrent import RecurrentNet
 from clbench_regularization.fine_tuning import FineTuning
-from clbench_vision.datasets import Split
 
 REGISTRY = Registry.discover()
 SUITES = ("copy_task", "split_mnist", "permuted_mnist", "sparse_permuted_mnist", "streaming")

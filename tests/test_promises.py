@@ -18,7 +18,7 @@ from clbench import listing, protocols, schema
 from clbench.errors import PluginError
 from clbench.executor import Executor
 from clbench.hookspecs import Entry, hookimpl
-from clbench.params import Params, read
+from clbench.params import DatasetName, Params, read
 from clbench.promises import _METHODS, _SETS, RESERVED, check_watches
 from clbench.protocols import Learner, MainNet, Regularizer, TaskFamily
 from clbench.registry import Kind, Plugin, Registered, Registry
@@ -150,6 +150,10 @@ class _Nested(Params):
     bounds: tuple[_Bare, ...] = ()
 
 
+class _OfPictures(Params):
+    pictures: DatasetName = "mnist"
+
+
 class _Closed(Params):
     bounds: NoParams | None = None
     data: tuple[_Data, ...] = ()  # which has the configuration of what it stands in
@@ -171,6 +175,11 @@ _NO_PARAMS = "has a Params that is no subclass of clbench.params.Params"
             "regularizer",
             {"Params": _Open},
             "has a Params that lets unknown parameters pass (extra='ignore')",
+        ),
+        (
+            "learner",
+            {"Params": _OfPictures},
+            "has a Params that names datasets by 'pictures', which only task families are given",
         ),
         (
             "learner",

@@ -99,7 +99,7 @@ def test_the_code_is_clean_whatever_the_length_of_the_name(
             "good",
             "lerner",
             "unknown kind of plugin 'lerner'; did you mean 'learner'?\n"
-            "    known: executor, learner, regularizer, task, tracker",
+            "    known: dataset, executor, learner, regularizer, task, tracker",
         ),
     ],
 )

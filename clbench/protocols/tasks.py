@@ -146,8 +146,8 @@ class TaskFamily(Protocol):
     """A recipe for a whole sequence of tasks; the ``family`` of a suite file.
 
     Class attributes: `Params` (the parameter model), `version` (raise it when the data or the
-    scoring changes), `scenarios` (those it can serve). The constructor takes the parameters and
-    makes no data.
+    scoring changes), `scenarios` (those it can serve). The constructor takes the parameters, and
+    by keyword the datasets that they name (`clbench.params.DatasetName`); it makes no data.
     """
 
     Params: ClassVar[type[Params]]

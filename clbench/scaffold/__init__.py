@@ -27,7 +27,7 @@ class Skeleton:
     """What the templates of a kind say of it.
 
     Attributes:
-        suffix: End of the class's name.
+        suffix: End of the class's name; a dataset is an object, and has none.
         summary: What the skeleton does, for `clbench list`.
     """
 
@@ -39,6 +39,7 @@ SKELETONS: dict[Kind, Skeleton] = {
     "learner": Skeleton("Learner", "slows down in hidden layers from task to task"),
     "regularizer": Skeleton("Regularizer", "pulls weights to where the last task left them"),
     "task": Skeleton("Tasks", "asks on which side of a line a point lies"),
+    "dataset": Skeleton("", "shows stripes whose direction is the class"),
     "executor": Skeleton("Executor", "runs cells one by one in this process"),
     "tracker": Skeleton("Tracker", "writes what it is told of a cell to a file, line by line"),
 }
@@ -101,13 +102,16 @@ def _package(name: str) -> str:
 def _render(name: str, kind: Kind) -> dict[str, str]:
     """Path in the project -> text."""
     skeleton, package = SKELETONS[kind], _package(name)
+    is_object = kind == "dataset"
+    cls = "".join(map(str.capitalize, name.split("-"))) + skeleton.suffix
     values = {
         "name": name,
         "kind": kind,
         "module": kind,
         "distribution": f"clbench-{name}",
         "package": package,
-        "cls": "".join(map(str.capitalize, name.split("-"))) + skeleton.suffix,
+        "cls": name.replace("-", "_").upper() if is_object else cls,
+        "version_where": "in `pyproject.toml`" if is_object else "there",
         "clbench_version": version("clbench"),
         "summary": f"It {skeleton.summary}.",
         "summary_in_list": skeleton.summary,

@@ -30,13 +30,13 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from clbench.batching import SweptStream
-from clbench.params import Params
+from clbench.images import ImageDataset, Split, load
+from clbench.params import DatasetName, Params
 from clbench.protocols import Batch, BatchStream, Objective, SequenceSpec, Task
 from clbench.randomness import generator
 from clbench.scenario import Scenario
 from clbench_vision.classification import Classification
-from clbench_vision.datasets import DatasetName, Split, dataset
-from clbench_vision.pictures import Pixels, check_channels, permute
+from clbench_vision.pictures import Pixels, check_pictures, permute
 
 
 class PermutedStreamParams(Params):
@@ -104,15 +104,15 @@ class _PermutedStream:
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = frozenset({Scenario.TASK_FREE})
 
-    def __init__(self, params: PermutedStreamParams) -> None:
+    def __init__(self, params: PermutedStreamParams, dataset: ImageDataset) -> None:
         self._params = params
-        self._dataset = dataset(params.dataset)
-        check_channels(self._dataset, params.pixels)
+        check_pictures(dataset, params.pixels)
+        self._dataset = dataset
 
     @cached_property
     def _train(self) -> Split:
         """The training set, which all tasks and seeds share."""
-        return self._dataset.load("train")
+        return load(self._dataset, "train")
 
     @property
     def spec(self) -> SequenceSpec:

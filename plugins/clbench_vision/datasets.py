@@ -4,65 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
 
 from clbench.data import DamagedFileError, DataFile, find, read, require
 from clbench.errors import UnavailableError
+from clbench.images import Half, Split
 
 from . import cifar, idx
-
-DatasetName = Literal[
-    "mnist",
-    "fashion-mnist",
-    "kmnist",
-    "emnist-balanced",
-    "cifar10",
-    "cifar10-jpeg",
-    "cifar100",
-]
-
-
-class Split(NamedTuple):
-    """Pictures and labels.
-
-    Attributes:
-        pictures: uint8, (N, C, H, W).
-        labels: int64, (N,), from 0.
-    """
-
-    pictures: Tensor
-    labels: Tensor
-
-
-class ImageDataset(Protocol):
-    """A dataset of labelled pictures."""
-
-    @property
-    def name(self) -> str:
-        """As written in suites."""
-
-    @property
-    def files(self) -> Sequence[DataFile]:
-        """What it is read from."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of a picture."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-
-    def load(self, split: Literal["train", "test"]) -> Split:
-        """One half of the dataset.
-
-        Raises:
-            UnavailableError: A file is not here.
-            DamagedFileError: A file is truncated, changed, or another one.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +29,8 @@ class IdxDataset:
     per_class: tuple[int, int]
     shape: tuple[int, int, int] = (1, 28, 28)
 
-    def load(self, split: Literal["train", "test"]) -> Split:
-        """See `ImageDataset`."""
+    def load(self, split: Half) -> Split:
+        """See `clbench.images.ImageDataset`."""
         which = 0 if split == "train" else 1
         images, labels = self.files[2 * which : 2 * which + 2]
         size = self.sizes[which]
@@ -116,8 +65,8 @@ class CifarDataset:
         members = self.train_members + self.test_members
         return members if find(self.name, members[0]) else (self.archive,)
 
-    def load(self, split: Literal["train", "test"]) -> Split:
-        """See `ImageDataset`."""
+    def load(self, split: Half) -> Split:
+        """See `clbench.images.ImageDataset`."""
         members = self.train_members if split == "train" else self.test_members
         if self.files == (self.archive,):
             path = require(self.name, self.archive)
@@ -142,8 +91,8 @@ class JpegCifar10:
     num_classes: int = 10
     shape: tuple[int, int, int] = (3, 32, 32)
 
-    def load(self, split: Literal["train", "test"]) -> Split:
-        """See `ImageDataset`."""
+    def load(self, split: Half) -> Split:
+        """See `clbench.images.ImageDataset`."""
         path = require(self.name, self.files[0])
         try:
             return Split(*cifar.read_jpeg_zip(path, split, cifar.CIFAR_10_CLASSES))
@@ -245,13 +194,3 @@ CIFAR100 = CifarDataset(
     num_classes=100,
 )
 CIFAR10_JPEG = JpegCifar10()
-
-_DATASETS: tuple[ImageDataset, ...] = (
-    *(MNIST, FASHION_MNIST, KMNIST, EMNIST_BALANCED),
-    *(CIFAR10, CIFAR10_JPEG, CIFAR100),
-)
-
-
-def dataset(name: DatasetName) -> ImageDataset:
-    """The dataset of a name."""
-    return next(one for one in _DATASETS if one.name == name)

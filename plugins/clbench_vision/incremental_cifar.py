@@ -11,12 +11,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from clbench.images import Split
 from clbench.params import Params
 from clbench.protocols import Objective, SequenceSpec, Task
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
-from .datasets import CIFAR10, CIFAR100, Split
+from .datasets import CIFAR10, CIFAR100
 from .pictures import PictureTask, Pixels, flip_and_crop
 from .split_images import global_labels, only
 

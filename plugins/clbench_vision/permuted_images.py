@@ -19,13 +19,13 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from clbench.params import Params
+from clbench.images import ImageDataset, Split, load
+from clbench.params import DatasetName, Params
 from clbench.protocols import Objective, SequenceSpec, Task
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
-from .datasets import DatasetName, Split, dataset
-from .pictures import PictureTask, Pixels, check_channels, padded, picture_spec
+from .pictures import PictureTask, Pixels, check_pictures, padded, picture_spec
 from .split_images import global_labels
 
 
@@ -53,10 +53,10 @@ class PermutedImages:
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
 
-    def __init__(self, params: PermutedImagesParams) -> None:
+    def __init__(self, params: PermutedImagesParams, dataset: ImageDataset) -> None:
         self._params = params
-        self._dataset = dataset(params.dataset)
-        check_channels(self._dataset, params.pixels)
+        check_pictures(dataset, params.pixels)
+        self._dataset = dataset
 
     @property
     def spec(self) -> SequenceSpec:
@@ -89,7 +89,7 @@ class PermutedImages:
         """The tasks in order; all share one copy of the pictures."""
         train, test = (
             Split(padded(split.pictures, self._params.padding), split.labels)
-            for split in (self._dataset.load("train"), self._dataset.load("test"))
+            for split in (load(self._dataset, "train"), load(self._dataset, "test"))
         )
         n = self._dataset.num_classes
         return [

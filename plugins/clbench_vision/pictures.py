@@ -12,9 +12,8 @@ from torch.nn.functional import pad
 
 from clbench.batching import SweptStream
 from clbench.errors import ClbenchError
+from clbench.images import ImageDataset, Split, check
 from clbench.protocols import Batch, BatchStream, SequenceSpec, State
-
-from .datasets import ImageDataset, Split
 
 Pixels = Literal["unit", "signed", "imagenet"]
 """How bytes become numbers: ``unit``: in [0, 1]; ``signed``: in [-1, 1]; ``imagenet``: [0, 1], less
@@ -38,12 +37,13 @@ def scaled(pictures: Tensor, pixels: Pixels) -> Tensor:
     return unit
 
 
-def check_channels(dataset: ImageDataset, pixels: Pixels) -> None:
-    """Whether the scale of the numbers is one for the channels of the pictures.
+def check_pictures(dataset: ImageDataset, pixels: Pixels) -> None:
+    """Whether a dataset is one of pictures, and the scale of the numbers is for their channels.
 
     Raises:
         ClbenchError: It is not.
     """
+    check(dataset)
     found, wanted = dataset.shape[0], len(_MEAN)
     if pixels == "imagenet" and found != wanted:
         what = f"pixels: imagenet is for {wanted} channels, and {dataset.name} has {found}"

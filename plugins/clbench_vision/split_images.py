@@ -20,16 +20,16 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from clbench.errors import ClbenchError
-from clbench.params import Params
+from clbench.images import ImageDataset, Split, load
+from clbench.params import DatasetName, Params
 from clbench.protocols import Objective, SequenceSpec, Task
 from clbench.scenario import ALL_SCENARIOS, Scenario
 
 from .classification import Classification
-from .datasets import DatasetName, Split, dataset
 from .pictures import (
     PictureTask,
     Pixels,
-    check_channels,
+    check_pictures,
     flip_and_crop,
     padded,
     picture_spec,
@@ -63,15 +63,15 @@ class SplitImages:
     version: ClassVar[int] = 1
     scenarios: ClassVar[frozenset[Scenario]] = ALL_SCENARIOS
 
-    def __init__(self, params: SplitImagesParams) -> None:
+    def __init__(self, params: SplitImagesParams, dataset: ImageDataset) -> None:
         self._params = params
-        self._dataset = dataset(params.dataset)
-        check_channels(self._dataset, params.pixels)
-        wanted, there = params.num_tasks * params.classes_per_task, self._dataset.num_classes
+        check_pictures(dataset, params.pixels)
+        self._dataset = dataset
+        wanted, there = params.num_tasks * params.classes_per_task, dataset.num_classes
         if wanted > there:
             raise ClbenchError(
                 f"{params.num_tasks} tasks of {params.classes_per_task} classes need {wanted} "
-                f"classes, and {params.dataset} has {there}"
+                f"classes, and {dataset.name} has {there}"
             )
 
     @property
@@ -98,7 +98,7 @@ class SplitImages:
     def tasks(self, data_seed: int, scenario: Scenario) -> Sequence[Task]:
         """The tasks in order."""
         params = self._params
-        splits = [self._dataset.load("train"), self._dataset.load("test")]
+        splits = [load(self._dataset, "train"), load(self._dataset, "test")]
         splits = [Split(padded(s.pictures, params.padding), s.labels) for s in splits]
         order, c = self.class_order(data_seed), params.classes_per_task
         tasks = []
@@ -118,7 +118,7 @@ class SplitImages:
 
 def only(split: Split, classes: Sequence[int]) -> Split:
     """The pictures of some classes, with labels counted from 0 in the order of `classes`."""
-    local = torch.full((int(split.labels.max()) + 1,), -1)
+    local = torch.full((max(int(split.labels.max()), *classes) + 1,), -1)
     local[list(classes)] = torch.arange(len(classes))
     labels = local[split.labels]
     chosen: Tensor = labels >= 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from small_pictures import SmallPictures
 from torch import Tensor
 
 from clbench.protocols import Batch
@@ -16,26 +17,6 @@ from clbench_streaming.permuted_streams import (
     PermutedStreamParams,
     StreamTask,
 )
-from clbench_vision.datasets import Split
-
-
-class _Tiny:
-    """60 pictures of 4 x 4 pixels in 10 classes."""
-
-    shape = (1, 4, 4)
-    num_classes = 10
-
-    def load(self, split: str) -> Split:
-        assert split == "train"
-        drawing = torch.Generator().manual_seed(7)
-        pictures = torch.randint(0, 256, (60, *self.shape), generator=drawing, dtype=torch.uint8)
-        return Split(pictures, torch.arange(60) % 10)
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clbench_streaming.permuted_streams.dataset", lambda name: _Tiny())
-
 
 STREAMS = [InputPermutedStream, LabelPermutedStream]
 each_stream = pytest.mark.parametrize("family", STREAMS, ids=["inputs", "labels"])
@@ -43,7 +24,9 @@ each_stream = pytest.mark.parametrize("family", STREAMS, ids=["inputs", "labels"
 
 def _tasks(family: type, data_seed: int = 0, **params: object) -> Sequence[StreamTask]:
     values = PermutedStreamParams.model_validate({"num_tasks": 3} | params)
-    found: Sequence[StreamTask] = family(values).tasks(data_seed, Scenario.TASK_FREE)
+    found: Sequence[StreamTask] = family(values, SmallPictures()).tasks(
+        data_seed, Scenario.TASK_FREE
+    )
     return found
 
 

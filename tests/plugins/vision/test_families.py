@@ -8,25 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_pictures import SmallPictures
 from torch import Tensor
 
 from clbench.errors import ClbenchError
+from clbench.images import Split
 from clbench.protocols import Batch, Task, TaskFamily
 from clbench.scenario import Scenario
 from clbench.testing import FamilyContract, equal, snapshot
 from clbench_streaming.permuted_streams import InputPermutedStream, PermutedStreamParams
 from clbench_vision import incremental_cifar
 from clbench_vision.classification import Classification
-from clbench_vision.datasets import Split
 from clbench_vision.incremental_cifar import IncrementalCifar, IncrementalCifarParams
 from clbench_vision.permuted_images import PermutedImages, PermutedImagesParams
 from clbench_vision.pictures import Pixels, flip_and_crop, padded, scaled
-from clbench_vision.split_images import SplitImages, SplitImagesParams
+from clbench_vision.split_images import SplitImages, SplitImagesParams, only
 
 
 class TestPermuted(FamilyContract):
     def build(self) -> TaskFamily:
-        return PermutedImages(PermutedImagesParams(num_tasks=3, padding=1))
+        return PermutedImages(PermutedImagesParams(num_tasks=3, padding=1), SmallPictures())
 
 
 class TestPermutedStream(TestPermuted):
@@ -38,7 +39,7 @@ class TestSplit(FamilyContract):
 
     def build(self) -> TaskFamily:
         params = SplitImagesParams(num_tasks=3, class_order="shuffled", augmentation="flip-crop")
-        return SplitImages(params)
+        return SplitImages(params, SmallPictures())
 
 
 def _tested(task: Task) -> Batch:
@@ -47,7 +48,7 @@ def _tested(task: Task) -> Batch:
 
 
 def _permuted(**params: Any) -> PermutedImages:
-    return PermutedImages(PermutedImagesParams(**params))
+    return PermutedImages(PermutedImagesParams(**params), SmallPictures())
 
 
 def test_permutations_of_the_sources_are_drawn_as_they_draw_them(
@@ -97,7 +98,7 @@ def test_a_task_shows_the_same_pictures_with_pixels_in_its_order() -> None:
 def test_labels_are_local_or_global_as_the_scenario_has_it(
     scenario: Scenario, first: set[int], second: set[int]
 ) -> None:
-    family = SplitImages(SplitImagesParams(num_tasks=5))
+    family = SplitImages(SplitImagesParams(num_tasks=5), SmallPictures())
 
     tasks = family.tasks(0, scenario)
 
@@ -109,15 +110,15 @@ def test_labels_are_local_or_global_as_the_scenario_has_it(
 
 
 def test_the_order_of_classes_follows_the_data_seed_but_for_seed_0() -> None:
-    family = SplitImages(SplitImagesParams(class_order="shuffled"))
+    family = SplitImages(SplitImagesParams(class_order="shuffled"), SmallPictures())
 
     assert family.class_order(0) == list(range(10))
     assert family.class_order(3) == np.random.RandomState(3).permutation(10).tolist()
-    assert SplitImages(SplitImagesParams()).class_order(3) == list(range(10))
+    assert SplitImages(SplitImagesParams(), SmallPictures()).class_order(3) == list(range(10))
 
 
 def test_the_classes_of_a_task_get_labels_in_its_order() -> None:
-    family = SplitImages(SplitImagesParams(class_order="shuffled"))
+    family = SplitImages(SplitImagesParams(class_order="shuffled"), SmallPictures())
     a, b = family.class_order(3)[:2]
     whole = family._dataset.load("test")
 
@@ -129,11 +130,18 @@ def test_the_classes_of_a_task_get_labels_in_its_order() -> None:
     assert test.targets.tolist() == labels
 
 
+def test_a_half_may_lack_the_last_classes() -> None:
+    split = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 2, 1]))
+
+    assert only(split, [2, 9]).labels.tolist() == [0]
+    assert only(split, [8, 9]).pictures.shape == (0, 1, 2, 2)
+
+
 def test_more_classes_than_there_are_cannot_be_split() -> None:
     with pytest.raises(ClbenchError) as caught:
-        SplitImages(SplitImagesParams(num_tasks=6))
+        SplitImages(SplitImagesParams(num_tasks=6), SmallPictures())
 
-    assert str(caught.value) == "6 tasks of 2 classes need 12 classes, and mnist has 10"
+    assert str(caught.value) == "6 tasks of 2 classes need 12 classes, and small has 10"
 
 
 def test_incremental_cifar_begins_with_all_of_cifar_10() -> None:
@@ -182,25 +190,28 @@ def test_bytes_become_numbers_on_the_stated_scale() -> None:
 
 @pytest.mark.parametrize("pixels", ["unit", "signed", "imagenet"])
 @pytest.mark.parametrize(
-    ("family", "params"),
+    ("family", "params", "datasets"),
     [
-        (PermutedImages, {"dataset": "cifar10", "num_tasks": 1, "first_task": "identity"}),
-        (SplitImages, {"dataset": "cifar10", "num_tasks": 1, "classes_per_task": 10}),
-        (IncrementalCifar, {"num_tasks": 1}),
+        (PermutedImages, {"num_tasks": 1, "first_task": "identity"}, [SmallPictures(3)]),
+        (SplitImages, {"num_tasks": 1, "classes_per_task": 10}, [SmallPictures(3)]),
+        (IncrementalCifar, {"num_tasks": 1}, []),
     ],
 )
 def test_every_family_gives_numbers_on_the_scale_that_is_asked_for(
-    family: Any, params: dict[str, Any], pixels: Pixels
+    family: Any, params: dict[str, Any], datasets: list[SmallPictures], pixels: Pixels
 ) -> None:
     pictures = incremental_cifar.CIFAR10.load("test").pictures
 
-    (task,) = family(family.Params(pixels=pixels, **params)).tasks(0, Scenario.TASK_IL)
+    made = family(family.Params(pixels=pixels, **params), *datasets)
+    (task,) = made.tasks(0, Scenario.TASK_IL)
 
     assert torch.equal(_tested(task).inputs, scaled(pictures, pixels))
 
 
 def test_split_pictures_have_a_black_frame_of_the_width_asked_for() -> None:
-    plain, framed = (SplitImages(SplitImagesParams(padding=width)) for width in (0, 2))
+    plain, framed = (
+        SplitImages(SplitImagesParams(padding=width), SmallPictures()) for width in (0, 2)
+    )
     inputs, wide = (
         _tested(family.tasks(0, Scenario.TASK_IL)[1]).inputs for family in (plain, framed)
     )
@@ -213,16 +224,18 @@ def test_split_pictures_have_a_black_frame_of_the_width_asked_for() -> None:
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: PermutedImages(PermutedImagesParams(pixels="imagenet")),
-        lambda: SplitImages(SplitImagesParams(pixels="imagenet")),
-        lambda: InputPermutedStream(PermutedStreamParams(num_tasks=1, pixels="imagenet")),
+        lambda: PermutedImages(PermutedImagesParams(pixels="imagenet"), SmallPictures()),
+        lambda: SplitImages(SplitImagesParams(pixels="imagenet"), SmallPictures()),
+        lambda: InputPermutedStream(
+            PermutedStreamParams(num_tasks=1, pixels="imagenet"), SmallPictures()
+        ),
     ],
 )
 def test_a_scale_of_three_channels_is_not_for_pictures_of_one(build: Callable[[], object]) -> None:
     with pytest.raises(ClbenchError) as caught:
         build()
 
-    assert str(caught.value) == "pixels: imagenet is for 3 channels, and mnist has 1"
+    assert str(caught.value) == "pixels: imagenet is for 3 channels, and small has 1"
 
 
 def _cut(picture: Tensor, top: int, left: int, is_mirrored: bool) -> Tensor:
@@ -261,7 +274,7 @@ def test_the_frame_is_four_pixels_wide_unless_another_width_is_asked_for() -> No
 
 
 def test_an_augmented_stream_can_be_restored() -> None:
-    family = SplitImages(SplitImagesParams(augmentation="flip-crop"))
+    family = SplitImages(SplitImagesParams(augmentation="flip-crop"), SmallPictures())
     task = family.tasks(0, Scenario.TASK_IL)[0]
     stream, again = (task.train_stream(torch.Generator().manual_seed(seed)) for seed in (0, 1))
     stream.next(5)
@@ -274,7 +287,11 @@ def test_an_augmented_stream_can_be_restored() -> None:
 def test_the_loss_is_cross_entropy_and_the_score_the_share_of_right_answers() -> None:
     objective = Classification()
     outputs = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
-    (batch,) = SplitImages(SplitImagesParams()).tasks(0, Scenario.TASK_IL)[0].test_batches()
+    (batch,) = (
+        SplitImages(SplitImagesParams(), SmallPictures())
+        .tasks(0, Scenario.TASK_IL)[0]
+        .test_batches()
+    )
     batch = type(batch)(inputs=batch.inputs[:3], targets=torch.tensor([1, 0, 0]), task_id=0)
 
     losses = objective.losses(outputs, batch)

@@ -17,7 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from clbench.data import DamagedFileError, DataFile
+from clbench import images
+from clbench.data import DamagedFileError, DataFile, find
+from clbench.images import ImageDataset
+from clbench.registry import Registry
+from clbench.testing import ImageDatasetContract
 from clbench_vision import cifar, datasets, idx
 from clbench_vision.datasets import CifarDataset, IdxDataset, JpegCifar10
 
@@ -281,10 +285,27 @@ def test_jpeg_pictures_are_read_in_one_fixed_order(
         JpegCifar10().load("train")
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist", "emnist-balanced", "cifar10", "cifar100"])  # fmt: skip
-def test_every_dataset_says_which_files_it_needs(name: Any) -> None:
-    dataset = datasets.dataset(name)
+DATASETS = Registry.discover().table("dataset")
 
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_says_which_files_it_needs(name: str) -> None:
+    dataset = DATASETS[name].load()
+    is_fetched = name not in ("emnist-balanced", "cifar10-jpeg")
+
+    images.check(dataset)
     assert dataset.name == name
     assert len(dataset.files) in (1, 4)
-    assert all(file.url.startswith("http") or name == "emnist-balanced" for file in dataset.files)
+    assert all(file.url.startswith("http") is is_fetched for file in dataset.files)
+
+
+class TestMnist(ImageDatasetContract):
+    """The real files, where they are."""
+
+    @pytest.fixture(autouse=True)
+    def _are_here(self) -> None:
+        if find("mnist", datasets.MNIST.files[0]) is None:
+            pytest.skip("MNIST is not here")
+
+    def build(self) -> ImageDataset:
+        return datasets.MNIST
