@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -58,6 +59,8 @@ def _check_judging(
     for i, batches in enumerate(tests):
         rows = layout.rows(i if layout.scenario.gives_task_id_at_test else None)
         for batch in batches:
+            if spec.kind == "classification":
+                _check_labels(where, i, batch.targets)
             check_losses(where, i, family, batch, rows.stop - rows.start)
 
 
@@ -119,6 +122,10 @@ def _tasks(where: str, tasks: object, num_tasks: int) -> list[Task]:
             if not hasattr(task, name):
                 what = f"is of type {_type(task)}, and lacks '{name}'"
                 raise PluginError(f"task {i} of {where} {what}")
+        size: object = task.train_size
+        if not isinstance(size, Integral) or size < 1:
+            what = f"has a train_size of {size!r}; expected the number of its training samples"
+            raise PluginError(f"task {i} of {where} {what}, at least 1")
     return found
 
 
@@ -150,6 +157,13 @@ def _check_shapes(gave: str, spec: SequenceSpec, batch: Batch) -> None:
     if len(targets) <= axis or targets[axis] != inputs[axis]:
         what = f"targets of shape {targets} for inputs of shape {inputs}"
         raise PluginError(f"{gave} {what}: not one for each sample")
+
+
+def _check_labels(where: str, task_id: int, targets: Tensor) -> None:
+    """Whether labels count from 0; PyTorch's cross-entropy takes -100 for no label at all."""
+    if not targets.is_floating_point() and targets.numel() and int(targets.min()) < 0:
+        what = f"labels from {int(targets.min())} to {int(targets.max())}; they count from 0"
+        raise PluginError(f"{where} gave, as test batches of task {task_id}, {what}")
 
 
 def _check_sizes(where: str, tests: Sequence[Sequence[Batch]]) -> None:

@@ -57,6 +57,15 @@ def _tested(batches: Callable[[Batch], Any]) -> Callable[[list[Any]], Any]:
 # tasks
 
 
+def _sized(size: object) -> Callable[[list[Any]], Any]:
+    """Tasks of which the second says that it has so many training samples."""
+
+    class Task(toys.StoredTask):
+        train_size: Any = size
+
+    return lambda tasks: [tasks[0], Task(tasks[1].data), tasks[2]]
+
+
 def test_tasks_may_come_one_by_one() -> None:
     tasks, tests = _made(_Pictures(iter))
 
@@ -70,6 +79,16 @@ def test_tasks_may_come_one_by_one() -> None:
         (
             lambda tasks: dict(enumerate(tasks)),
             "task 0 of the task family 'mine' is of type int, and lacks 'train_size'",
+        ),
+        (
+            _sized(0),
+            "task 1 of the task family 'mine' has a train_size of 0; expected the number of its "
+            "training samples, at least 1",
+        ),
+        (
+            _sized(40.0),
+            "task 1 of the task family 'mine' has a train_size of 40.0; expected the number of "
+            "its training samples, at least 1",
         ),
     ],
 )
@@ -131,6 +150,15 @@ def test_a_test_label_that_no_output_stands_for_is_told() -> None:
         "the objective of the task family 'mine', asked for the losses of 40 samples of task 0, "
         "raised IndexError: Target 2 is out of bounds. on outputs (40, 2) and targets (40,) from "
         "1 to 2"
+    )
+
+
+def test_labels_that_cross_entropy_ignores_are_told() -> None:
+    def ignored(data: Batch) -> list[Batch]:
+        return [replace(data, targets=torch.where(data.targets == 0, -100, data.targets))]
+
+    assert (
+        _error(_Pictures(_tested(ignored))) == f"{_GAVE} labels from -100 to 1; they count from 0"
     )
 
 
