@@ -10,7 +10,7 @@ from pydantic import PydanticUserError
 from clbench.config import Regime
 from clbench.data import DataFile
 from clbench.errors import ClbenchError, PluginError, in_one_line, suggestion
-from clbench.params import Params, dataset_fields
+from clbench.params import Params, dataset_fields, inner_dataset_fields
 from clbench.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -147,6 +147,9 @@ def _check_params(where: str, kind: Kind, params: Any) -> None:
         raise PluginError(f"{where} has a Params that {what}")
     if kind != "task" and (fields := dataset_fields(params)):
         what = f"names datasets by {_listed(fields)}, which only task families are given"
+        raise PluginError(f"{where} has a Params that {what}")
+    if inner := inner_dataset_fields(params):
+        what = f"has a DatasetName within the type of {_listed(inner)}; it is a whole type only"
         raise PluginError(f"{where} has a Params that {what}")
     taken = [name for name in params.model_fields if name in RESERVED.get(kind, ())]
     if taken:

@@ -155,6 +155,13 @@ class _OfPictures(Params):
     pictures: DatasetName = "mnist"
 
 
+class _OfSomePictures(Params):
+    one: DatasetName = "mnist"
+    perhaps: DatasetName | None = None
+    several: tuple[DatasetName, ...] = ()
+    part: _OfPictures = _OfPictures()
+
+
 class _Closed(Params):
     bounds: NoParams | None = None
     data: tuple[_Data, ...] = ()  # which has the configuration of what it stands in
@@ -181,6 +188,12 @@ _NO_PARAMS = "has a Params that is no subclass of clbench.params.Params"
             "learner",
             {"Params": _OfPictures},
             "has a Params that names datasets by 'pictures', which only task families are given",
+        ),
+        (
+            "task",
+            {"Params": _OfSomePictures},
+            "has a Params that has a DatasetName within the type of 'perhaps', 'several', 'part'; "
+            "it is a whole type only",
         ),
         (
             "learner",
