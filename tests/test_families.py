@@ -31,17 +31,18 @@ SMALL = SmallPictures()
 class _ShownParams(Params):
     pictures: DatasetName = Field(description="Whose pictures.")
     other: DatasetName = "small"
+    kind: DatasetName = "small"
     num_tasks: int = 2
 
 
 class Shown(toys.Pictures):
-    """Tasks that take two datasets, and show neither."""
+    """Tasks that take datasets, and show none."""
 
     Params: ClassVar[type[Params]] = _ShownParams
 
-    def __init__(self, params: Any, pictures: ImageDataset, other: ImageDataset) -> None:
+    def __init__(self, params: Any, **datasets: ImageDataset) -> None:
         super().__init__(toys.TwoParams(num_tasks=params.num_tasks))
-        self.datasets = pictures, other
+        self.datasets = tuple(datasets.values())
 
     @property
     def spec(self) -> SequenceSpec:
@@ -89,18 +90,19 @@ def _cell(folder: Path) -> CellConfig:
 
 
 def test_only_fields_of_that_very_type_name_datasets() -> None:
-    assert dataset_fields(_ShownParams) == ["pictures", "other"]
+    assert dataset_fields(_ShownParams) == ["pictures", "other", "kind"]
     assert dataset_fields(toys.TwoParams) == []
 
 
 def test_a_family_is_given_the_datasets_that_its_parameters_name() -> None:
-    choice = Choice(name="shown", version=1, params={"pictures": "small", "other": "small"})
+    names = dict.fromkeys(("pictures", "other", "kind"), "small")
+    choice = Choice(name="shown", version=1, params=names)
 
     family: Any = families.make(choice, _registry())
 
-    first, second = family.datasets
+    first, second, third = family.datasets
     assert (first.name, first.num_classes) == ("small", 10)
-    assert second is first
+    assert second is third is first
 
 
 def test_the_distribution_of_a_dataset_is_part_of_what_a_cell_is(tmp_path: Path) -> None:
@@ -108,7 +110,12 @@ def test_the_distribution_of_a_dataset_is_part_of_what_a_cell_is(tmp_path: Path)
     of_another = _load(tmp_path, "{family: shown, pictures: small}", _registry("0.4"))
 
     assert config.plugins == {"toys": "0.1", "families": "0.2", "datasets": "0.3"}
-    assert config.task.params == {"pictures": "small", "other": "small", "num_tasks": 2}
+    assert config.task.params == {
+        "pictures": "small",
+        "other": "small",
+        "kind": "small",
+        "num_tasks": 2,
+    }
     assert of_another.rows[0].cells[0].id != config.id
 
 
@@ -232,7 +239,7 @@ def test_a_person_is_told_that_a_parameter_names_a_dataset() -> None:
 def test_changed_code_of_a_dataset_is_told_with_its_version(tmp_path: Path) -> None:
     found = list(staleness._versions(_cell(tmp_path), "datasets", _registry()))
 
-    assert found == ["small of datasets 0.3", "small of datasets 0.3"]
+    assert found == ["small of datasets 0.3"] * 3
 
 
 def test_the_status_of_data_tells_of_datasets_without_files_and_of_those_that_are_broken() -> None:
