@@ -54,10 +54,23 @@ class Shown(toys.Pictures):
         return super().tasks(data_seed, scenario)
 
 
+class _NamelessParams(Params):
+    pictures: DatasetName = None  # type: ignore[assignment]
+
+
+class Nameless(Shown):
+    """Tasks whose author forgot that a parameter is a name."""
+
+    Params: ClassVar[type[Params]] = _NamelessParams
+
+
 class _Families:
     @hookimpl
     def clbench_tasks(self) -> list[Entry]:
-        return [Entry("shown", "test_families:Shown", "shows pictures")]
+        return [
+            Entry("shown", "test_families:Shown", "shows pictures"),
+            Entry("nameless", "test_families:Nameless", "names none"),
+        ]
 
 
 class _Datasets:
@@ -187,7 +200,21 @@ def test_a_default_that_is_not_installed_is_told_of_the_task(tmp_path: Path) -> 
         _load(tmp_path, "{family: shown, pictures: mnist}", registry)
 
     places = [str(mistake).partition(": unknown dataset")[0] for mistake in caught.value.mistakes]
-    assert places == ["line 8, tasks.pictures.pictures", "line 8, tasks.pictures"]
+    assert places == [
+        "line 8, tasks.pictures.pictures",
+        "line 8, tasks.pictures: default of 'other'",
+        "line 8, tasks.pictures: default of 'kind'",
+    ]
+
+
+def test_a_default_that_is_no_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError) as caught:
+        _load(tmp_path, "{family: nameless}")
+
+    assert [str(mistake) for mistake in caught.value.mistakes] == [
+        "line 8, tasks.pictures.family: the parameters of task family 'nameless' cannot be read "
+        "again as they are written (pictures: Input should be a valid string)"
+    ]
 
 
 @pytest.mark.parametrize(("name", "is_valid"), [("small", True), ("smal", False)])
