@@ -129,7 +129,7 @@ class CellRun:
         )
         self.net = self._net(spec, self.layout, {})
 
-    def _build(self, kind: Kind, choice: Choice, *arguments: object, **parts: object) -> Any:
+    def _build(self, kind: Kind, choice: Choice, /, *arguments: object, **parts: object) -> Any:
         registered = self.registry.find(kind, choice.name)
         loaded, plugin = registered.load(), registered.plugin
         asked = self.config.plugins.get(plugin.distribution)

@@ -162,12 +162,14 @@ class Checker:
             wanted = f"cannot serve the scenario '{scenario.value}', only {serves}"
             self.wrong(name_node, f"{what} '{name}' {wanted}")
         params = self.model(loaded.Params, values, f"parameter of {what} '{name}'")
-        if params is None or not self._has_datasets(params, values):
+        if params is None:
             return None
         try:
             written = write(params)
         except ValueError as error:
             self.wrong(name_node, f"the parameters of {what} '{name}' {error}")
+            return None
+        if not self._has_datasets(params, values):
             return None
         return Choice(name=name, version=loaded.version, params=written)
 
@@ -179,7 +181,9 @@ class Checker:
                 found = self.registry.find("dataset", getattr(params, parameter))
                 found.load()
             except ClbenchError as error:
-                self.wrong(values.at((parameter,)), str(error).replace("\n    ", "\n      "))
+                default = "" if parameter in self.mapping(values) else f"default of '{parameter}': "
+                what = str(error).replace("\n    ", "\n      ")
+                self.wrong(values.at((parameter,)), default + what)
                 all_found = False
             else:
                 self.used.add(found)

@@ -134,9 +134,14 @@ def read(path: Path, file: DataFile) -> bytes:
         DamagedFileError: It cannot be read or unpacked, or neither checksum fits.
     """
     try:
-        content = raw = path.read_bytes()
+        raw = path.read_bytes()
     except OSError as error:
         raise DamagedFileError(path, f"cannot be read: {error.strerror}") from error
+    return _content(raw, path, file)
+
+
+def _content(raw: bytes, path: Path, file: DataFile) -> bytes:
+    content = raw
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(raw)
@@ -208,6 +213,11 @@ def _download(file: DataFile, folder: Path, timeout: float) -> Path:
     if file.md5 and _md5(raw) != file.md5:
         raise ClbenchError(f"{file.url} gave a file with another checksum; nothing was kept")
     path = folder / file.name
+    try:
+        _content(raw, path, file)
+    except DamagedFileError as error:
+        what = "gave a file that is damaged, or another one; nothing was kept"
+        raise ClbenchError(f"{file.url} {what}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as part:

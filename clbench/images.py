@@ -64,9 +64,11 @@ def check(dataset: ImageDataset) -> None:
     if lacking:
         what = f"dataset '{dataset.name}' lacks {', '.join(map(repr, lacking))}"
         raise ClbenchError(f"{what}, which every dataset of labelled pictures has")
-    shape, count = tuple(dataset.shape), dataset.num_classes
-    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
-        what = f"expected (channels, height, width), found {dataset.shape!r}"
+    shape: object = dataset.shape
+    count = dataset.num_classes
+    is_triple = isinstance(shape, Sequence) and len(shape) == 3
+    if not is_triple or not all(type(size) is int and size > 0 for size in dataset.shape):
+        what = f"expected (channels, height, width), found {shape!r}"
         raise ClbenchError(f"dataset '{dataset.name}', shape: {what}")
     if type(count) is not int or count < 2:
         what = f"expected a whole number of at least 2, found {count!r}"
@@ -80,25 +82,38 @@ def load(dataset: ImageDataset, half: Half) -> Split:
         UnavailableError: A file is not here.
         ClbenchError: A file is damaged, or what is loaded is something else.
     """
-    pictures, labels = dataset.load(half)
-    shape = (len(labels), *dataset.shape)
-    highest = dataset.num_classes - 1
-    wrong = None
-    if not isinstance(pictures, Tensor) or not isinstance(labels, Tensor):
-        found = f"{type(pictures).__name__} and {type(labels).__name__}"
-        wrong = f"expected pictures and labels as tensors, found {found}"
-    elif pictures.dtype != torch.uint8 or tuple(pictures.shape) != shape:
-        wrong = f"expected pictures uint8 {shape}, found {_told(pictures)}"
-    elif labels.dtype != torch.int64 or labels.dim() != 1:
-        wrong = f"expected labels int64 ({len(labels)},), found {_told(labels)}"
-    elif not len(labels):
-        wrong = "there are no pictures"
-    elif not 0 <= int(labels.min()) <= int(labels.max()) <= highest:
-        found = f"{int(labels.min())} to {int(labels.max())}"
-        wrong = f"expected labels from 0 to {highest}, found {found}"
-    if wrong:
+    loaded: object = dataset.load(half)
+    wrong = _wrong(dataset, loaded)
+    if wrong is not None:
         raise ClbenchError(f"dataset '{dataset.name}', {half}: {wrong}")
-    return Split(pictures, labels)
+    return Split(*loaded)  # type: ignore[misc]  # it is a pair
+
+
+def _wrong(dataset: ImageDataset, loaded: object) -> str | None:
+    """What is not as the dataset says in what it has loaded, None where all is."""
+    if not isinstance(loaded, (tuple, list)):
+        return f"expected a pair of pictures and labels, found a value of type {_type(loaded)}"
+    if len(loaded) != 2:
+        return f"expected a pair of pictures and labels, found {len(loaded)} values"
+    pictures, labels = loaded
+    if not isinstance(pictures, Tensor) or not isinstance(labels, Tensor):
+        found = f"{_type(pictures)} and {_type(labels)}"
+        return f"expected pictures and labels as tensors, found {found}"
+    if labels.dtype != torch.int64 or labels.dim() != 1:
+        return f"expected labels int64 (N,), found {_told(labels)}"
+    shape, highest = (len(labels), *dataset.shape), dataset.num_classes - 1
+    if pictures.dtype != torch.uint8 or tuple(pictures.shape) != shape:
+        return f"expected pictures uint8 {shape}, found {_told(pictures)}"
+    if not len(labels):
+        return "there are no pictures"
+    if not 0 <= int(labels.min()) <= int(labels.max()) <= highest:
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        return f"expected labels from 0 to {highest}, found {found}"
+    return None
+
+
+def _type(value: object) -> str:
+    return type(value).__name__
 
 
 def _told(tensor: Tensor) -> str:

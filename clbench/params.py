@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -32,8 +32,8 @@ class _NamesDataset:
 DatasetName: TypeAlias = Annotated[str, _NamesDataset()]
 """The type of a parameter of task families that names a registered dataset.
 
-It is the whole type of its field; nothing is looked for within other types. The constructor of the
-family is given the dataset itself by a keyword of the field's name.
+It is the whole type of its field; within another type, such as a list, it is refused. The
+constructor of the family is given the dataset itself by a keyword of the field's name.
 """
 
 
@@ -41,6 +41,17 @@ def dataset_fields(model: type[BaseModel]) -> list[str]:
     """The fields of type `DatasetName`."""
     fields = model.model_fields.items()
     return [name for name, field in fields if _NamesDataset() in field.metadata]
+
+
+def inner_dataset_fields(model: type[BaseModel]) -> list[str]:
+    """The fields that have `DatasetName` within another type, where it means nothing."""
+    return [name for name, field in model.model_fields.items() if _is_within(field.annotation)]
+
+
+def _is_within(annotation: object) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return bool(dataset_fields(annotation))
+    return any(part == _NamesDataset() or _is_within(part) for part in get_args(annotation))
 
 
 P = TypeVar("P", bound=BaseModel)

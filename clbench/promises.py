@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import PydanticUserError
 
 from clbench.config import Regime
-from clbench.errors import PluginError, suggestion
-from clbench.params import Params, dataset_fields
+from clbench.data import DataFile
+from clbench.errors import ClbenchError, PluginError, in_one_line, suggestion
+from clbench.params import Params, dataset_fields, inner_dataset_fields
 from clbench.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _PROMISED: Mapping[Kind, tuple[str, ...]] = {
     "regularizer": ("Params", "version", "scenarios"),
     "executor": ("Params", "version"),
     "tracker": ("Params", "version"),
-    "dataset": ("name", "files"),
 }
 
 _METHODS: Mapping[Kind, tuple[str, ...]] = {
@@ -65,11 +65,12 @@ def check(where: str, kind: Kind, loaded: Any) -> None:
     Raises:
         PluginError: It has not.
     """
+    if kind == "dataset":
+        _check_dataset(where, loaded)
+        return
     for promised in _PROMISED[kind]:
         if not hasattr(loaded, promised):
             raise PluginError(f"{where} lacks the attribute '{promised}'")
-    if kind == "dataset":
-        return
     if not isinstance(loaded, type):
         raise PluginError(f"{where} is no class")
     lacking = [name for name in _METHODS[kind] if not _has_method(loaded, name)]
@@ -87,6 +88,30 @@ def check(where: str, kind: Kind, loaded: Any) -> None:
     watches = getattr(loaded, "watches", None)
     if kind == "regularizer" and watches is not None and not hasattr(watches, "__get__"):
         check_watches(where, loaded)  # else its instances have it
+
+
+def _check_dataset(where: str, dataset: Any) -> None:
+    """Whether a dataset is an object that has a name and knows its files."""
+    if isinstance(dataset, type):
+        raise PluginError(f"{where} is a class; expected an object, such as {dataset.__name__}()")
+    for promised in ("name", "files"):
+        try:
+            getattr(dataset, promised)
+        except AttributeError as error:
+            raise PluginError(f"{where} lacks the attribute '{promised}'") from error
+        except ClbenchError:  # of a folder that may not be looked into
+            raise
+        except Exception as error:  # a plugin may raise anything
+            what = f"has '{promised}', which fails: {in_one_line(error)}"
+            raise PluginError(f"{where} {what}") from error
+    files = dataset.files
+    if isinstance(files, str) or not isinstance(files, Sequence):
+        what = f"{type(files).__name__}; expected a tuple of clbench.data.DataFile"
+        raise PluginError(f"{where} has files of type {what}")
+    for file in files:
+        if not isinstance(file, DataFile):
+            what = f"{file!r} among its files; expected a clbench.data.DataFile"
+            raise PluginError(f"{where} has {what}")
 
 
 def check_watches(where: str, regularizer: Any) -> None:
@@ -122,6 +147,9 @@ def _check_params(where: str, kind: Kind, params: Any) -> None:
         raise PluginError(f"{where} has a Params that {what}")
     if kind != "task" and (fields := dataset_fields(params)):
         what = f"names datasets by {_listed(fields)}, which only task families are given"
+        raise PluginError(f"{where} has a Params that {what}")
+    if inner := inner_dataset_fields(params):
+        what = f"has a DatasetName within the type of {_listed(inner)}; it is a whole type only"
         raise PluginError(f"{where} has a Params that {what}")
     taken = [name for name in params.model_fields if name in RESERVED.get(kind, ())]
     if taken:

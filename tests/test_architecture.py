@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent
 STAGES = [  # a module may import modules of the stages above its own, and of its own
     {"errors", "params", "scenario", "hookspecs", "metrics", "significance", "sources"}
     | {"student", "grids", "cache", "files"},
-    {"config", "registry", "promises", "yaml12", "devices"},
+    {"config", "registry", "promises", "yaml12", "devices", "data"},
     {"records", "protocols", "checks", "families"},
-    {"thresholds", "compatibility", "data", "images", "statistics", "published"},
+    {"thresholds", "compatibility", "images", "statistics", "published"},
     {"suite", "store", "randomness"},
     {"matrix", "batching", "optimisation", "weight_learner", "sample_gradients", "mixing"}
     | {"penalties"}

@@ -154,8 +154,11 @@ def test_missing_files_are_fetched_into_the_first_home_and_checked(
 
     assert data.fetch(_Dataset(there)) == [home.parent / "first" / "toy" / "a"]
     assert data.fetch(_Dataset(there)) == []  # it is here now
+    other = f"{source.as_uri()} gave a file that is damaged, or another one; nothing was kept"
     for file, message in (
         (wrong, f"{source.as_uri()} gave a file with another checksum; nothing was kept"),
+        (DataFile("e", content_md5="0", url=source.as_uri()), other),
+        (DataFile("f.gz", url=source.as_uri()), other),
         (DataFile("d"), "dataset 'toy': d cannot be downloaded"),
     ):
         with pytest.raises(ClbenchError) as caught:

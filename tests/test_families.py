@@ -31,17 +31,18 @@ SMALL = SmallPictures()
 class _ShownParams(Params):
     pictures: DatasetName = Field(description="Whose pictures.")
     other: DatasetName = "small"
+    kind: DatasetName = "small"
     num_tasks: int = 2
 
 
 class Shown(toys.Pictures):
-    """Tasks that take two datasets, and show neither."""
+    """Tasks that take datasets, and show none."""
 
     Params: ClassVar[type[Params]] = _ShownParams
 
-    def __init__(self, params: Any, pictures: ImageDataset, other: ImageDataset) -> None:
+    def __init__(self, params: Any, **datasets: ImageDataset) -> None:
         super().__init__(toys.TwoParams(num_tasks=params.num_tasks))
-        self.datasets = pictures, other
+        self.datasets = tuple(datasets.values())
 
     @property
     def spec(self) -> SequenceSpec:
@@ -53,10 +54,23 @@ class Shown(toys.Pictures):
         return super().tasks(data_seed, scenario)
 
 
+class _NamelessParams(Params):
+    pictures: DatasetName = None  # type: ignore[assignment]
+
+
+class Nameless(Shown):
+    """Tasks whose author forgot that a parameter is a name."""
+
+    Params: ClassVar[type[Params]] = _NamelessParams
+
+
 class _Families:
     @hookimpl
     def clbench_tasks(self) -> list[Entry]:
-        return [Entry("shown", "test_families:Shown", "shows pictures")]
+        return [
+            Entry("shown", "test_families:Shown", "shows pictures"),
+            Entry("nameless", "test_families:Nameless", "names none"),
+        ]
 
 
 class _Datasets:
@@ -89,18 +103,19 @@ def _cell(folder: Path) -> CellConfig:
 
 
 def test_only_fields_of_that_very_type_name_datasets() -> None:
-    assert dataset_fields(_ShownParams) == ["pictures", "other"]
+    assert dataset_fields(_ShownParams) == ["pictures", "other", "kind"]
     assert dataset_fields(toys.TwoParams) == []
 
 
 def test_a_family_is_given_the_datasets_that_its_parameters_name() -> None:
-    choice = Choice(name="shown", version=1, params={"pictures": "small", "other": "small"})
+    names = dict.fromkeys(("pictures", "other", "kind"), "small")
+    choice = Choice(name="shown", version=1, params=names)
 
     family: Any = families.make(choice, _registry())
 
-    first, second = family.datasets
+    first, second, third = family.datasets
     assert (first.name, first.num_classes) == ("small", 10)
-    assert second is first
+    assert second is third is first
 
 
 def test_the_distribution_of_a_dataset_is_part_of_what_a_cell_is(tmp_path: Path) -> None:
@@ -108,7 +123,12 @@ def test_the_distribution_of_a_dataset_is_part_of_what_a_cell_is(tmp_path: Path)
     of_another = _load(tmp_path, "{family: shown, pictures: small}", _registry("0.4"))
 
     assert config.plugins == {"toys": "0.1", "families": "0.2", "datasets": "0.3"}
-    assert config.task.params == {"pictures": "small", "other": "small", "num_tasks": 2}
+    assert config.task.params == {
+        "pictures": "small",
+        "other": "small",
+        "kind": "small",
+        "num_tasks": 2,
+    }
     assert of_another.rows[0].cells[0].id != config.id
 
 
@@ -180,7 +200,21 @@ def test_a_default_that_is_not_installed_is_told_of_the_task(tmp_path: Path) -> 
         _load(tmp_path, "{family: shown, pictures: mnist}", registry)
 
     places = [str(mistake).partition(": unknown dataset")[0] for mistake in caught.value.mistakes]
-    assert places == ["line 8, tasks.pictures.pictures", "line 8, tasks.pictures"]
+    assert places == [
+        "line 8, tasks.pictures.pictures",
+        "line 8, tasks.pictures: default of 'other'",
+        "line 8, tasks.pictures: default of 'kind'",
+    ]
+
+
+def test_a_default_that_is_no_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError) as caught:
+        _load(tmp_path, "{family: nameless}")
+
+    assert [str(mistake) for mistake in caught.value.mistakes] == [
+        "line 8, tasks.pictures.family: the parameters of task family 'nameless' cannot be read "
+        "again as they are written (pictures: Input should be a valid string)"
+    ]
 
 
 @pytest.mark.parametrize(("name", "is_valid"), [("small", True), ("smal", False)])
@@ -232,7 +266,7 @@ def test_a_person_is_told_that_a_parameter_names_a_dataset() -> None:
 def test_changed_code_of_a_dataset_is_told_with_its_version(tmp_path: Path) -> None:
     found = list(staleness._versions(_cell(tmp_path), "datasets", _registry()))
 
-    assert found == ["small of datasets 0.3", "small of datasets 0.3"]
+    assert found == ["small of datasets 0.3"] * 3
 
 
 def test_the_status_of_data_tells_of_datasets_without_files_and_of_those_that_are_broken() -> None:

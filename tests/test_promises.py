@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from toys import NoParams
 
 from clbench import listing, protocols, schema
+from clbench.data import DataFile
 from clbench.errors import PluginError
 from clbench.executor import Executor
 from clbench.hookspecs import Entry, hookimpl
@@ -154,6 +155,13 @@ class _OfPictures(Params):
     pictures: DatasetName = "mnist"
 
 
+class _OfSomePictures(Params):
+    one: DatasetName = "mnist"
+    perhaps: DatasetName | None = None
+    several: tuple[DatasetName, ...] = ()
+    part: _OfPictures = _OfPictures()
+
+
 class _Closed(Params):
     bounds: NoParams | None = None
     data: tuple[_Data, ...] = ()  # which has the configuration of what it stands in
@@ -180,6 +188,12 @@ _NO_PARAMS = "has a Params that is no subclass of clbench.params.Params"
             "learner",
             {"Params": _OfPictures},
             "has a Params that names datasets by 'pictures', which only task families are given",
+        ),
+        (
+            "task",
+            {"Params": _OfSomePictures},
+            "has a Params that has a DatasetName within the type of 'perhaps', 'several', 'part'; "
+            "it is a whole type only",
         ),
         (
             "learner",
@@ -336,3 +350,47 @@ def test_the_guide_lists_the_names_that_no_parameter_may_have() -> None:
 
     for kind, names in RESERVED.items():
         assert f"| {kind} | {', '.join(f'`{name}`' for name in names)} |\n" in guide
+
+
+class _Shapes:
+    """A dataset, as plugins often write them."""
+
+    name = "r"
+    files: Any = ()
+
+
+class _Broken(_Shapes):
+    @property
+    def files(self) -> Any:
+        raise ZeroDivisionError("division by zero")
+
+
+def _shapes(files: Any) -> _Shapes:
+    made = _Shapes()
+    made.files = files
+    return made
+
+
+@pytest.mark.parametrize(
+    ("loaded", "error"),
+    [
+        (_Shapes, "is a class; expected an object, such as _Shapes()"),
+        (object(), "lacks the attribute 'name'"),
+        (SimpleNamespace(name="r"), "lacks the attribute 'files'"),
+        (_Broken(), "has 'files', which fails: ZeroDivisionError: division by zero"),
+        (
+            _shapes(DataFile("a.npz")),
+            "has files of type DataFile; expected a tuple of clbench.data.DataFile",
+        ),
+        (_shapes("a.npz"), "has files of type str; expected a tuple of clbench.data.DataFile"),
+        (_shapes(None), "has files of type NoneType; expected a tuple of clbench.data.DataFile"),
+        (_shapes(["a.npz"]), "has 'a.npz' among its files; expected a clbench.data.DataFile"),
+    ],
+)
+def test_a_dataset_is_an_object_that_knows_its_files(loaded: Any, error: str) -> None:
+    assert _error(loaded, "dataset") == f"dataset 'r' of plugin 'p' (dist-p 1.0) {error}"
+
+
+@pytest.mark.parametrize("files", [(), [DataFile("a.npz")]])
+def test_a_dataset_that_knows_its_files_is_loaded(files: Any) -> None:
+    assert _registered(_shapes(files), "dataset").load().files == files

@@ -43,6 +43,12 @@ def test_what_the_author_has_to_say_is_marked(kind: str, tmp_path: Path) -> None
     assert marked == {"README.md", "__init__.py"}
 
 
+def test_the_author_of_a_dataset_is_told_where_its_version_comes_from(tmp_path: Path) -> None:
+    readme = (new_project("gentle-pull", "dataset", tmp_path, Registry()) / "README.md").read_text()
+
+    assert "must raise `version` in `pyproject.toml`, and be installed again:" in readme
+
+
 @pytest.mark.parametrize("name", ["x", "a" * MAX_LENGTH, "ab-" * 9 + "abc"])
 @pytest.mark.parametrize("kind", SKELETONS)
 def test_the_code_is_clean_whatever_the_length_of_the_name(

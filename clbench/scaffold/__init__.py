@@ -111,7 +111,7 @@ def _render(name: str, kind: Kind) -> dict[str, str]:
         "distribution": f"clbench-{name}",
         "package": package,
         "cls": name.replace("-", "_").upper() if is_object else cls,
-        "version_where": "in `pyproject.toml`" if is_object else "there",
+        "version_where": "in `pyproject.toml`, and be installed again" if is_object else "there",
         "clbench_version": version("clbench"),
         "summary": f"It {skeleton.summary}.",
         "summary_in_list": skeleton.summary,
