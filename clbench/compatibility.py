@@ -76,7 +76,8 @@ def check_net(
     """Whether the main net takes the samples that the tasks give, and can be made for them."""
     model_class = checker.registry.find("model", model.name).load()
     try:
-        spec = make(family, checker.registry).spec
+        made = make(family, checker.registry)
+        spec, _ = made.spec, made.objective.metric  # which the table needs
     except Exception as error:  # a plugin may raise anything
         what = f"task family '{family.name}' fails: {_cause(error)}"
         checker.wrong(task.at(("family",)), what)

@@ -178,7 +178,11 @@ def _described(found: Registered) -> RenderableType:
         lines.append(Text(f"regimes: {', '.join(sorted(loaded.regimes))}"))
     if found.kind == "dataset":
         files = ", ".join(file.name for file in loaded.files) or "none"
-        return Group(*lines, Text(f"files: {files}"), Text(""))
+        lines.append(Text(f"files: {files}"))
+        if hasattr(loaded, "shape") and hasattr(loaded, "num_classes"):
+            shape = " x ".join(map(str, loaded.shape))
+            lines.append(Text(f"pictures: {shape}, in {loaded.num_classes} classes"))
+        return Group(*lines, Text(""))
     fields = loaded.Params.model_fields
     if not fields:
         return Group(*lines, Text("no parameters"), Text(""))

@@ -122,6 +122,8 @@ def run_group(
             outcomes: Sequence[Outcome]
             try:
                 outcomes = run_together(starts, registry, report, device)
+            except UnavailableError as error:
+                outcomes = [error] * len(part)  # alone it would be no other
             except (Exception, SystemExit) as error:
                 outcomes = [error] * len(part)  # their trackers are told of the end
                 notes.append(f"run alone after lockstep failed ({in_one_line(error)})")

@@ -278,3 +278,11 @@ def test_the_status_of_data_tells_of_datasets_without_files_and_of_those_that_ar
     assert lines[1].split() == ["small", "needs", "no", "files", "ok", "–"]
     assert lines[3].startswith("dataset 'gone' of plugin 'datasets' (datasets 0.3) cannot be")
     assert "dataset 'renamed' of plugin 'datasets' (datasets 0.3) calls itself 'small'" in lines
+
+
+def test_a_person_is_told_the_size_of_the_pictures_of_a_dataset() -> None:
+    console = Console(width=100, record=True)
+
+    console.print(listing.describe(_registry(), "small"))
+
+    assert "pictures: 1 x 4 x 4, in 10 classes" in console.export_text().splitlines()

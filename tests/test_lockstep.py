@@ -17,6 +17,7 @@ from rich.console import Console
 
 from clbench import session, tracking
 from clbench.config import Choice, Training
+from clbench.errors import UnavailableError
 from clbench.executor import Listener, Progress
 from clbench.groups import Width
 from clbench.matrix import Cell, Group
@@ -240,6 +241,22 @@ def test_seeds_of_unequal_steps_run_alone_and_learn_nothing_in_vain(
             "of training steps than those of seed 1)",
         )
     ] * 2
+
+
+def test_cells_whose_data_are_not_here_are_skipped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def tasks(self: toys.Pictures, data_seed: int, scenario: Scenario) -> Sequence[toys.StoredTask]:
+        asked.append(data_seed)
+        raise UnavailableError("no pictures here")
+
+    monkeypatch.setattr(toys.Pictures, "tasks", tasks)
+
+    records = run_group(group_of(1, 2), toys.registry(), silent)
+
+    assert asked == [2]
+    assert [record.status for record in records] == ["skipped"] * 2
+    assert [record.provenance and record.provenance.notes for record in records] == [()] * 2
 
 
 def test_learners_that_cannot_run_in_lockstep_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:

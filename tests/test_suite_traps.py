@@ -270,13 +270,15 @@ def test_an_odd_scalar_is_a_mistake(scalar: str, expected: str, tmp_path: Path) 
     assert found[0] == f"line 7, defaults.training.iterations: {expected}"
 
 
+@pytest.mark.parametrize("attribute", ["__init__", "objective"])
 def test_a_family_that_raises_is_a_mistake_at_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attribute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: toys.Pictures, params: object) -> None:
+    def refuse(self: toys.Pictures, params: object = None) -> None:
         raise RuntimeError("no pictures today")
 
-    monkeypatch.setattr(toys.Pictures, "__init__", refuse)
+    changed = property(refuse) if attribute == "objective" else refuse
+    monkeypatch.setattr(toys.Pictures, attribute, changed)
 
     assert mistakes(tmp_path, GOOD) == [
         "line 12, tasks.pictures.family: task family 'pictures' fails: RuntimeError: no pictures "
