@@ -185,9 +185,12 @@ def _untested(tasks: list[toys.StoredTask]) -> list[toys.StoredTask]:
 
 
 def _empty(tasks: list[toys.StoredTask]) -> list[toys.StoredTask]:
-    data = tasks[1].data
-    nothing = replace(data, inputs=data.inputs[:0], targets=data.targets[:0])
-    return [tasks[0], toys.StoredTask(nothing), tasks[2]]
+    class TestedOnNothing(toys.StoredTask):
+        def test_batches(self) -> list[Batch]:
+            data = self.data
+            return [replace(data, inputs=data.inputs[:0], targets=data.targets[:0])]
+
+    return [tasks[0], TestedOnNothing(tasks[1].data), tasks[2]]
 
 
 @pytest.mark.parametrize(
