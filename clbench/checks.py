@@ -11,7 +11,7 @@ from typing import Any, TypeGuard, get_args
 from pydantic import BaseModel, ValidationError
 
 from clbench.config import Choice
-from clbench.errors import ClbenchError, Mistake, suggestion
+from clbench.errors import ClbenchError, Mistake, in_one_line, suggestion
 from clbench.params import dataset_fields, read, write
 from clbench.registry import Kind, Registered, Registry
 from clbench.scenario import Scenario
@@ -199,7 +199,9 @@ class Checker:
             return read(model, node.plain())
         except ValidationError as error:
             self.translate(error, model, node, what)
-            return None
+        except Exception as error:  # a validator of a plugin may raise anything
+            self.wrong(node, f"its check of parameters fails: {in_one_line(error)}")
+        return None
 
     def translate(
         self, error: ValidationError, model: type[BaseModel], node: Node, what: str

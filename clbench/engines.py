@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from clbench.checks import either, expectation
 from clbench.config import Choice
-from clbench.errors import ClbenchError, suggestion
+from clbench.errors import ClbenchError, in_one_line, suggestion
 from clbench.executor import Executor
 from clbench.params import Params, write
 from clbench.registry import Kind, Registry
@@ -100,6 +100,9 @@ def _params(
     except ValidationError as error:
         mistakes = _mistakes(error, model, before)
         raise ClbenchError("\n".join(f"{kind} '{name}': {one}" for one in mistakes)) from error
+    except Exception as error:  # a validator of a plugin may raise anything
+        what = f"its check of parameters fails: {in_one_line(error)}"
+        raise ClbenchError(f"{kind} '{name}': {what}") from error
 
 
 def _mistakes(error: ValidationError, params: type[Params], before: str) -> list[str]:

@@ -97,6 +97,9 @@ def write(params: Params) -> dict[str, Any]:
         first = error.errors()[0]
         what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ValueError(f"cannot be read again as they are written ({what})") from error
+    except Exception as error:  # a validator of a plugin may raise anything
+        what = in_one_line(error)
+        raise ValueError(f"cannot be read again as they are written ({what})") from error
     values_again = again.model_dump(mode="json")
     for name in fields:
         here, there = getattr(params, name), getattr(again, name)

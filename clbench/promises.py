@@ -97,11 +97,11 @@ def _check_dataset(where: str, dataset: Any) -> None:
     for promised in ("name", "files"):
         try:
             getattr(dataset, promised)
-        except AttributeError as error:
-            raise PluginError(f"{where} lacks the attribute '{promised}'") from error
         except ClbenchError:  # of a folder that may not be looked into
             raise
         except Exception as error:  # a plugin may raise anything
+            if isinstance(error, AttributeError) and not hasattr(type(dataset), promised):
+                raise PluginError(f"{where} lacks the attribute '{promised}'") from error
             what = f"has '{promised}', which fails: {in_one_line(error)}"
             raise PluginError(f"{where} {what}") from error
     files = dataset.files

@@ -55,6 +55,15 @@ class _Bounded(_Twice):
         return value / 100
 
 
+class _Failing(_Twice):
+    @field_validator("percent")
+    @classmethod
+    def _as_a_fraction(cls, value: float) -> float:
+        if value < 1:
+            raise TypeError("no percent")
+        return value / 100
+
+
 class _Excluded(Params):
     strength: float = Field(1.0, exclude=True)
 
@@ -108,6 +117,11 @@ def test_what_is_written_is_read_as_the_same() -> None:
             {"percent": 10},
             "cannot be read again as they are written (percent: Value error, give it in percent)",
         ),
+        (
+            _Failing,
+            {"percent": 10},
+            "cannot be read again as they are written (TypeError: no percent)",
+        ),
         (_Excluded, {}, "leave out 'strength' when they are written"),
         (
             _Aliased,
@@ -137,6 +151,10 @@ class _Learner(toys.Plain):
     Params = _Twice
 
 
+class _FailingLearner(toys.Plain):
+    Params = _Failing
+
+
 class _Tracker:
     Params, version = _Set, 1
 
@@ -149,14 +167,24 @@ class _Tracker:
     learnt = evaluated = finished = started
 
 
+class _FailingTracker(_Tracker):
+    Params = _Failing
+
+
 class _Offers:
     @hookimpl
     def clbench_learners(self) -> list[Entry]:
-        return [Entry("twice", f"{__name__}:_Learner", "reads its parameters twice")]
+        return [
+            Entry("twice", f"{__name__}:_Learner", "reads its parameters twice"),
+            Entry("failing", f"{__name__}:_FailingLearner", "cannot check its parameters"),
+        ]
 
     @hookimpl
     def clbench_trackers(self) -> list[Entry]:
-        return [Entry("unordered", f"{__name__}:_Tracker", "has a set")]
+        return [
+            Entry("unordered", f"{__name__}:_Tracker", "has a set"),
+            Entry("failing", f"{__name__}:_FailingTracker", "cannot check its parameters"),
+        ]
 
 
 def _registry() -> Registry:
@@ -181,11 +209,40 @@ def test_a_suite_is_told_where_it_names_what_has_such_parameters(
     ]
 
 
-def test_a_tracker_is_told_of_too() -> None:
-    with pytest.raises(ClbenchError) as caught:
-        trackers(_registry(), ["unordered"])
+def test_a_check_of_parameters_that_fails_is_a_mistake_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toys, "registry", _registry)
 
-    assert str(caught.value) == (
-        "the parameters of tracker 'unordered' have a set, 'layers', whose order varies; "
-        "a tuple keeps it"
+    found = mistakes(
+        tmp_path,
+        GOOD.replace("learner: plain", "learner: {name: failing, percent: 0.5}").replace(
+            "iterations: 10", "iterations: ten"
+        ),
     )
+
+    assert found == [
+        "line 6, defaults.training.iterations: expected a whole number, found the text 'ten'",
+        "line 10, methods.plain.learner: its check of parameters fails: TypeError: no percent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        (
+            "unordered",
+            "the parameters of tracker 'unordered' have a set, 'layers', whose order varies; "
+            "a tuple keeps it",
+        ),
+        (
+            "failing:percent=0.5",
+            "tracker 'failing': its check of parameters fails: TypeError: no percent",
+        ),
+    ],
+)
+def test_a_tracker_is_told_of_too(asked: str, error: str) -> None:
+    with pytest.raises(ClbenchError) as caught:
+        trackers(_registry(), [asked])
+
+    assert str(caught.value) == error

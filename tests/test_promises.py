@@ -365,6 +365,12 @@ class _Broken(_Shapes):
         raise ZeroDivisionError("division by zero")
 
 
+class _Misspelt(_Shapes):
+    @property
+    def files(self) -> Any:
+        return self.nmae
+
+
 def _shapes(files: Any) -> _Shapes:
     made = _Shapes()
     made.files = files
@@ -378,6 +384,10 @@ def _shapes(files: Any) -> _Shapes:
         (object(), "lacks the attribute 'name'"),
         (SimpleNamespace(name="r"), "lacks the attribute 'files'"),
         (_Broken(), "has 'files', which fails: ZeroDivisionError: division by zero"),
+        (
+            _Misspelt(),
+            "has 'files', which fails: AttributeError: '_Misspelt' object has no attribute 'nmae'",
+        ),
         (
             _shapes(DataFile("a.npz")),
             "has files of type DataFile; expected a tuple of clbench.data.DataFile",
