@@ -135,10 +135,9 @@ class FamilyContract:
     def test_a_stream_obeys_its_generator_and_can_be_restored(self) -> None:
         task = self.build().tasks(0, self.scenario)[0]
         a, b, other = (task.train_stream(_generator(seed)) for seed in (0, 0, 1))
-        equally = torch.equal(a.next(5).inputs, b.next(5).inputs)
-        assert equally, "equal generators gave different samples"
-        otherwise = not torch.equal(a.next(64).inputs, other.next(64).inputs)
-        assert otherwise, "the stream ignores its generator"
+        first, again, others = (stream.next(64).inputs for stream in (a, b, other))
+        assert torch.equal(first, again), "equal generators gave different samples"
+        assert not torch.equal(first, others), "the stream ignores its generator"
 
         restored = task.train_stream(_generator(2))
         restored.restore(reread(a.state()))

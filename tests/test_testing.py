@@ -259,6 +259,16 @@ class _CountsLabelsOn(toys.Pictures):
         return super().tasks(data_seed, Scenario.CLASS_IL)
 
 
+class _Fixed(toys.StoredTask):
+    def train_stream(self, generator: torch.Generator) -> toys.Shuffled:
+        return super().train_stream(torch.Generator().manual_seed(7))
+
+
+class _HasAFixedOrder(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return [_Fixed(task.data) for task in super().tasks(data_seed, scenario)]
+
+
 class _EndsItsSweeps(toys.Shuffled):
     def next(self, size: int) -> Batch:
         return super().next(min(size, 40))
@@ -293,6 +303,7 @@ samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10,
             ["with guesses the accuracy is 300 %: targets are broadcast"],
         ),
         (_CountsLabelsOn, [_GLOBAL_LABELS]),
+        (_HasAFixedOrder, ["the stream ignores its generator"]),
         (_HasStreamsThatEnd, ["asked for 41 samples, the stream gave 40"]),
         (_TalliesFractions, ["with right outputs alone the accuracy is 1, not 100 %"]),
         (
