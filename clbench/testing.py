@@ -44,6 +44,7 @@ from clbench.protocols import (
     Query,
     TaskFamily,
 )
+from clbench.randomness import drawn_since, shared_states
 from clbench.registry import Registry
 from clbench.regularizer_contract import Consolidated, RegularizerContract
 from clbench.scenario import OutputLayout, Scenario
@@ -127,10 +128,13 @@ class FamilyContract:
 
     def test_data_do_not_depend_on_global_generators(self) -> None:
         torch.manual_seed(0)
+        before = shared_states()
         first = self._some_data(0)
+        drawn = drawn_since(before)
         torch.manual_seed(1)
 
         assert equal(first, self._some_data(0)), "data change with torch's global generator"
+        assert not drawn, drawn  # seeded anew each time, and still shared
 
     def test_a_stream_obeys_its_generator_and_can_be_restored(self) -> None:
         task = self.build().tasks(0, self.scenario)[0]

@@ -190,6 +190,12 @@ class _IgnoresItsSeed(toys.Pictures):
         return super().tasks(7, scenario)
 
 
+class _SeedsWhatAllShare(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        torch.manual_seed(data_seed)
+        return super().tasks(int(torch.randint(100, ())), scenario)
+
+
 class _Telling:
     """A task whose test batches say which task it is."""
 
@@ -288,6 +294,8 @@ class _HasStreamsThatEnd(toys.Pictures):
         return [_Ending(task.data) for task in super().tasks(data_seed, scenario)]
 
 
+_SHARED = """random numbers were drawn from what the whole process shares (torch): another run may \
+give another result; draw from the generators that plugins are given"""
 _GLOBAL_LABELS = """the objective of the task family '_CountsLabelsOn', asked for the losses of 10 \
 samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10, 2) and targets \
 (10,) from 2 to 3"""
@@ -314,6 +322,7 @@ samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10,
             ],
         ),
         (_IgnoresItsSeed, ["the data seed is ignored"]),
+        (_SeedsWhatAllShare, [_SHARED]),
         (_TellsTheTask, ["the runner, not the task, says which task it is"]),
         (
             _HasATaskTooFew,
