@@ -332,6 +332,7 @@ class LearnerContract:
 
         assert observation.loss.shape == (), "the loss of an observation is one number"
         assert not observation.loss.requires_grad, "the loss is not detached"
+        assert not observation.outputs.requires_grad, "the outputs are not detached"
         torch.testing.assert_close(
             observation.outputs, before, msg="the outputs are not those before the step"
         )

@@ -107,6 +107,12 @@ class _IsAttached(FineTuning):
         return replace(observation, loss=observation.loss.clone().requires_grad_())
 
 
+class _HasAttachedOutputs(FineTuning):
+    def observe(self, batch: Batch) -> Observation:
+        observation = super().observe(batch)
+        return replace(observation, outputs=observation.outputs.clone().requires_grad_())
+
+
 class _SlowsDown(FineTuning):
     def __init__(self, params: FineTuningParams, context: Any) -> None:
         super().__init__(params, context)
@@ -154,6 +160,7 @@ class _IsNeverGivenMixedTasks(_TakesMixedTasksForTheFirst):
         (_TellsTheOutputsAfterTheStep, ["the outputs are not those before the step"]),
         (_LearnsNothing, ["nothing was learnt"]),
         (_IsAttached, ["the loss is not detached"]),
+        (_HasAttachedOutputs, ["the outputs are not detached"]),
         (_SlowsDown, ["steps are said to be alike and are not"]),
     ],
 )
