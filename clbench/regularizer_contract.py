@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ class RegularizerContract:
     """What every regularizer promises.
 
     A task of it are three training steps in a straight line, from the parameters at which it
-    begins to those at which it ends. At each step the contract itself calls
+    begins to those at which it ends. At each step the contract itself calls `penalty`, and
     `after_task_gradient` and `after_step`, whichever the regularizer `watches`, and at the end
     `learn`.
 
@@ -109,9 +109,9 @@ class RegularizerContract:
     def test_there_is_no_penalty_before_a_task_has_ended(self) -> None:
         regularizer, params = self._begun(0), self.params(1)
 
-        for show in (None, *_steps(self.params(0), params)):
-            if show is not None:
-                _watch(regularizer, show)
+        for step in (None, *_steps(self.params(0), params)):
+            if step is not None:
+                _train(regularizer, step)
             penalty = regularizer.penalty(params)
             if penalty is not None:
                 _check(penalty)
@@ -156,50 +156,91 @@ class RegularizerContract:
         self._live(saved, 0, 1)
         *first, last = _steps(self.params(1), self.params(2))
         for step in first:
-            _watch(saved, step)
+            _train(saved, step)
 
         restored.restore(reread(saved.state()))
         params = self.params(4)
         at_once = equal(saved.penalty(params), restored.penalty(params))
         assert at_once, "the penalty is another directly after `restore`"
         for regularizer in (saved, restored):
-            _watch(regularizer, last)
+            _train(regularizer, last)
             self.learn(regularizer, self.params(2))
-            _watch(regularizer, _steps(self.params(2), self.params(4))[0])
+            _train(regularizer, _steps(self.params(2), self.params(4))[0])
 
         assert equal(saved.state(), restored.state()), "the restored regularizer went another way"
         equally = equal(saved.penalty(params), restored.penalty(params))
         assert equally, "the penalty of the restored regularizer differs"
 
+    def test_tensors_that_it_is_given_are_neither_changed_nor_kept(self) -> None:
+        regularizer = self._built()
+
+        def lend(call: Callable[..., Any], *given: NamedTensors) -> None:
+            lent = [snapshot(dict(tensors)) for tensors in given]
+            call(*lent)
+            unchanged = equal(lent, [dict(tensors) for tensors in given])
+            assert unchanged, "it changes tensors that it was given"
+            before = snapshot(regularizer.state())
+            for tensor in (t for tensors in lent for t in tensors.values()):
+                tensor.add_(1.0)  # as the next step does
+            kept = not equal(regularizer.state(), before)
+            assert not kept, "it keeps tensors that it was given, and they change: clone them"
+
+        lend(regularizer.begin, self.params(0))
+        for start, end in ((0, 1), (1, 2)):
+            for step in _steps(self.params(start), self.params(end)):
+                _train(regularizer, step, lend)
+            lend(lambda params: self.learn(regularizer, params), self.params(end))
+
     def _begun(self, seed: int) -> Regularizer:
+        regularizer = self._built()
+        regularizer.begin(self.params(seed))
+        return regularizer
+
+    def _built(self) -> Regularizer:
         regularizer = self.build()
         unknown = sorted(set(regularizer.watches) - set(get_args(Watch)))
         assert not unknown, f"`watches` has {unknown}, and only {sorted(_METHODS)} can be watched"
         for watch in sorted(regularizer.watches):
             has_method = hasattr(regularizer, _METHODS[watch])
             assert has_method, f"`watches` has '{watch}', and there is no `{_METHODS[watch]}`"
-        regularizer.begin(self.params(seed))
         return regularizer
 
     def _live(self, regularizer: Regularizer, start: int, end: int) -> None:
         """Through a task from the parameters of one seed to those of another."""
         for step in _steps(self.params(start), self.params(end)):
-            _watch(regularizer, step)
+            _train(regularizer, step)
         self.learn(regularizer, self.params(end))
 
 
-def _steps(start: NamedTensors, end: NamedTensors) -> Sequence[NamedTensors]:
+class _Step(NamedTuple):
+    """A training step: the parameters before it, and what is added to them."""
+
+    params: NamedTensors
+    change: NamedTensors
+
+
+def _steps(start: NamedTensors, end: NamedTensors) -> Sequence[_Step]:
     """Steps in a straight line, the first the longest."""
-    return [{n: part * (end[n] - t) for n, t in start.items()} for part in _FRACTIONS]
+    way, done, steps = {n: end[n] - t for n, t in start.items()}, 0.0, []
+    for part in _FRACTIONS:
+        params = {n: t + done * way[n] for n, t in start.items()}
+        steps.append(_Step(params, {n: part * t for n, t in way.items()}))
+        done += part
+    return steps
 
 
-def _watch(regularizer: Regularizer, step: NamedTensors) -> None:
-    """Show a step of gradient descent with the learning rate 1."""
-    gradients = {name: -tensor for name, tensor in step.items()}
+def _call(call: Callable[..., Any], *given: NamedTensors) -> None:
+    call(*given)
+
+
+def _train(regularizer: Regularizer, step: _Step, give: Callable[..., None] = _call) -> None:
+    """A step of gradient descent with the learning rate 1; `give` calls what is told of it."""
+    gradients = {name: -tensor for name, tensor in step.change.items()}
     if "task-gradient" in regularizer.watches:
-        cast(WatchesTaskGradient, regularizer).after_task_gradient(gradients, dict(step))
+        give(cast(WatchesTaskGradient, regularizer).after_task_gradient, gradients, step.change)
+    give(regularizer.penalty, step.params)
     if "step" in regularizer.watches:
-        cast(WatchesStep, regularizer).after_step(gradients, dict(step))
+        give(cast(WatchesStep, regularizer).after_step, gradients, step.change)
 
 
 def _penalty(regularizer: Regularizer, params: NamedTensors) -> Tensor:

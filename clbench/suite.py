@@ -334,6 +334,7 @@ class _Loader(Checker):
         regularizers = self.regularizers(settings.get("regularizers"), scenario)
         training = self.training(settings.get("training"))
         regime = self.one_of(settings.get("regime"), get_args(Regime), "sequential")
+        data_seeds = [self.data_seed(settings.get("data_seed"), seed) for seed in seeds or (0,)]
         if scenario is Scenario.TASK_FREE:
             check_stream(self, settings, regime, training, model)
         if learner and regime:
@@ -357,11 +358,11 @@ class _Loader(Checker):
                 heads=heads,
                 training=training,
                 seed=seed,
-                data_seed=self.data_seed(settings.get("data_seed"), seed),
+                data_seed=data_seed,
                 budget=1.0,
                 plugins=plugins,
             )
-            for seed in seeds
+            for seed, data_seed in zip(seeds, data_seeds, strict=False)
         )
 
     def scenario(self, node: Node | None) -> Scenario | None:

@@ -44,6 +44,7 @@ from clbench.protocols import (
     Query,
     TaskFamily,
 )
+from clbench.randomness import drawn_since, shared_states
 from clbench.registry import Registry
 from clbench.regularizer_contract import Consolidated, RegularizerContract
 from clbench.scenario import OutputLayout, Scenario
@@ -127,18 +128,20 @@ class FamilyContract:
 
     def test_data_do_not_depend_on_global_generators(self) -> None:
         torch.manual_seed(0)
+        before = shared_states()
         first = self._some_data(0)
+        drawn = drawn_since(before)
         torch.manual_seed(1)
 
         assert equal(first, self._some_data(0)), "data change with torch's global generator"
+        assert not drawn, drawn  # seeded anew each time, and still shared
 
     def test_a_stream_obeys_its_generator_and_can_be_restored(self) -> None:
         task = self.build().tasks(0, self.scenario)[0]
         a, b, other = (task.train_stream(_generator(seed)) for seed in (0, 0, 1))
-        equally = torch.equal(a.next(5).inputs, b.next(5).inputs)
-        assert equally, "equal generators gave different samples"
-        otherwise = not torch.equal(a.next(64).inputs, other.next(64).inputs)
-        assert otherwise, "the stream ignores its generator"
+        first, again, others = (stream.next(64).inputs for stream in (a, b, other))
+        assert torch.equal(first, again), "equal generators gave different samples"
+        assert not torch.equal(first, others), "the stream ignores its generator"
 
         restored = task.train_stream(_generator(2))
         restored.restore(reread(a.state()))
@@ -329,6 +332,7 @@ class LearnerContract:
 
         assert observation.loss.shape == (), "the loss of an observation is one number"
         assert not observation.loss.requires_grad, "the loss is not detached"
+        assert not observation.outputs.requires_grad, "the outputs are not detached"
         torch.testing.assert_close(
             observation.outputs, before, msg="the outputs are not those before the step"
         )

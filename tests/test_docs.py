@@ -133,7 +133,7 @@ def test_the_regularizer_on_its_page_keeps_its_contract_and_runs(tmp_path: Path)
         )
     )
 
-    assert "5 passed" in tested.stdout, tested.stdout
+    assert "6 passed" in tested.stdout, tested.stdout
     assert run.returncode == 0, run.stdout
     assert "permuted/ema-anchor seed 0: ok in" in run.stdout
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pytest
@@ -56,7 +57,7 @@ class _MissesTheAnchor(_Pull):
 
 class _PullsFromTheStart(_Pull):
     def begin(self, params: NamedTensors) -> None:
-        self.anchor = dict(params)
+        self.anchor = {name: tensor.clone() for name, tensor in params.items()}
 
 
 class _HasNoGradient(_Pull):
@@ -97,6 +98,46 @@ class _ForgetsHowManyTasks(_Pull):
         self.strength, self.next = self.next, self.next + 1
 
 
+class _ForgetsHowManySteps(_Pull):
+    """Its strength grows from step to step, by a counter that is not saved."""
+
+    steps = 0
+
+    def penalty(self, params: NamedTensors) -> Tensor | None:
+        found = super().penalty(params)
+        self.steps += 1
+        return None if found is None else self.steps * found
+
+
+class _KeepsTheLiveParameters(_Pull):
+    """Its anchor moves with the weights, so that nothing is ever pulled."""
+
+    def consolidate(self, consolidation: Any) -> None:
+        self.anchor = dict(consolidation.params)
+
+
+class _KeepsALiveStep(_Pull):
+    watches = frozenset({"step"})
+    last: Mapping[str, Tensor] = MappingProxyType({})
+
+    def after_step(self, gradients: NamedTensors, steps: NamedTensors) -> None:
+        self.last = steps
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"last": dict(self.last)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.last = dict(state["last"])
+
+
+class _ChangesTheGradient(_Pull):
+    watches = frozenset({"task-gradient"})
+
+    def after_task_gradient(self, gradients: NamedTensors, look_ahead: NamedTensors) -> None:
+        gradients["w"].mul_(0.5)
+
+
 class _IsAVector(_Pull):
     def penalty(self, params: NamedTensors) -> Tensor | None:
         return torch.stack([params[n] - t for n, t in self.anchor.items()]) if self.anchor else None
@@ -118,8 +159,8 @@ class _PullsToAMean(_Pull):
     watches = frozenset({"step"})
 
     def begin(self, params: NamedTensors) -> None:
-        self.weights = dict(params)
-        self.mean = dict(params)
+        self.weights = {name: tensor.clone() for name, tensor in params.items()}
+        self.mean = dict(self.weights)
 
     def after_step(self, gradients: NamedTensors, steps: NamedTensors) -> None:
         for name, step in steps.items():
@@ -148,7 +189,7 @@ class _ForgetsItsMean(_PullsToAMean):
 class _PullsToAMeanFromTheStart(_PullsToAMean):
     def begin(self, params: NamedTensors) -> None:
         super().begin(params)
-        self.anchor = dict(params)
+        self.anchor = dict(self.mean)
 
 
 class _WatchesTheGradient(_Pull):
@@ -228,6 +269,9 @@ class _RegularizersWithAMean(_Regularizers):
         return dict(regularizer.anchor)
 
 
+_KEPT = "it keeps tensors that it was given, and they change: clone them"
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
@@ -245,13 +289,17 @@ class _RegularizersWithAMean(_Regularizers):
         (_IsAVector, ["the penalty is not one number: its shape is (1, 3), not ()"] * 2),
         (_IsDetached, ["the penalty is detached from the parameters"]),
         (_IsNoTensor, ["the penalty is no tensor but of type float"] * 2),
+        (_ForgetsHowManySteps, ["the penalty is another directly after `restore`"]),
+        (_KeepsTheLiveParameters, [_KEPT]),
+        (_KeepsALiveStep, [_KEPT]),
+        (_ChangesTheGradient, ["it changes tensors that it was given"]),
         (_WatchesTheGradient, []),
         (_ForgetsItsSquares, ["the penalty is another directly after `restore`"]),
         (
             _WatchesWhatIsNot,
-            ["`watches` has ['steps'], and only ['step', 'task-gradient'] can be watched"] * 4,
+            ["`watches` has ['steps'], and only ['step', 'task-gradient'] can be watched"] * 5,
         ),
-        (_CannotWatch, ["`watches` has 'step', and there is no `after_step`"] * 4),
+        (_CannotWatch, ["`watches` has 'step', and there is no `after_step`"] * 5),
         (_PullsToAMean, ["the penalty is not zero at the anchor"]),
     ],
 )

@@ -210,6 +210,16 @@ OF_TASKS = SUMMARIES.keys() - OF_STREAMS
             ],
         ),
         (
+            "learner: plain",
+            "learner: plane, data_seed: -1",
+            [
+                "line 10, methods.plain.learner: unknown learner 'plane'; did you mean 'plain'?\n"
+                "      known: alternating, generated, plain",
+                "line 10, methods.plain.data_seed: expected a whole number from 0 to 4294967295 or "
+                "'seed', found the number -1",
+            ],
+        ),
+        (
             "seeds:",
             "budgets: {quick: 2}\nseeds:",
             ["line 3, budgets.quick: expected a fraction in (0, 1], found the number 2"],

@@ -107,6 +107,12 @@ class _IsAttached(FineTuning):
         return replace(observation, loss=observation.loss.clone().requires_grad_())
 
 
+class _HasAttachedOutputs(FineTuning):
+    def observe(self, batch: Batch) -> Observation:
+        observation = super().observe(batch)
+        return replace(observation, outputs=observation.outputs.clone().requires_grad_())
+
+
 class _SlowsDown(FineTuning):
     def __init__(self, params: FineTuningParams, context: Any) -> None:
         super().__init__(params, context)
@@ -154,6 +160,7 @@ class _IsNeverGivenMixedTasks(_TakesMixedTasksForTheFirst):
         (_TellsTheOutputsAfterTheStep, ["the outputs are not those before the step"]),
         (_LearnsNothing, ["nothing was learnt"]),
         (_IsAttached, ["the loss is not detached"]),
+        (_HasAttachedOutputs, ["the outputs are not detached"]),
         (_SlowsDown, ["steps are said to be alike and are not"]),
     ],
 )
@@ -188,6 +195,12 @@ def test_a_method_that_a_contract_needs_is_named(contract: Any, method: str) -> 
 class _IgnoresItsSeed(toys.Pictures):
     def tasks(self, data_seed: int, scenario: Scenario) -> Any:
         return super().tasks(7, scenario)
+
+
+class _SeedsWhatAllShare(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        torch.manual_seed(data_seed)
+        return super().tasks(int(torch.randint(100, ())), scenario)
 
 
 class _Telling:
@@ -259,6 +272,16 @@ class _CountsLabelsOn(toys.Pictures):
         return super().tasks(data_seed, Scenario.CLASS_IL)
 
 
+class _Fixed(toys.StoredTask):
+    def train_stream(self, generator: torch.Generator) -> toys.Shuffled:
+        return super().train_stream(torch.Generator().manual_seed(7))
+
+
+class _HasAFixedOrder(toys.Pictures):
+    def tasks(self, data_seed: int, scenario: Scenario) -> Any:
+        return [_Fixed(task.data) for task in super().tasks(data_seed, scenario)]
+
+
 class _EndsItsSweeps(toys.Shuffled):
     def next(self, size: int) -> Batch:
         return super().next(min(size, 40))
@@ -278,6 +301,8 @@ class _HasStreamsThatEnd(toys.Pictures):
         return [_Ending(task.data) for task in super().tasks(data_seed, scenario)]
 
 
+_SHARED = """random numbers were drawn from what the whole process shares (torch): another run may \
+give another result; draw from the generators that plugins are given"""
 _GLOBAL_LABELS = """the objective of the task family '_CountsLabelsOn', asked for the losses of 10 \
 samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10, 2) and targets \
 (10,) from 2 to 3"""
@@ -293,6 +318,7 @@ samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10,
             ["with guesses the accuracy is 300 %: targets are broadcast"],
         ),
         (_CountsLabelsOn, [_GLOBAL_LABELS]),
+        (_HasAFixedOrder, ["the stream ignores its generator"]),
         (_HasStreamsThatEnd, ["asked for 41 samples, the stream gave 40"]),
         (_TalliesFractions, ["with right outputs alone the accuracy is 1, not 100 %"]),
         (
@@ -303,6 +329,7 @@ samples of task 1, raised IndexError: Target 3 is out of bounds. on outputs (10,
             ],
         ),
         (_IgnoresItsSeed, ["the data seed is ignored"]),
+        (_SeedsWhatAllShare, [_SHARED]),
         (_TellsTheTask, ["the runner, not the task, says which task it is"]),
         (
             _HasATaskTooFew,
