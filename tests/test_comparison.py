@@ -281,6 +281,22 @@ def test_different_questions_of_one_row_are_rows_of_their_own(tmp_path: Path) ->
     ]  # fmt: skip
 
 
+def test_seeds_that_another_suite_has_asked_for_belong_to_the_same_row(tmp_path: Path) -> None:
+    old, new = Store(tmp_path / "old"), Store(tmp_path / "new")
+    for store in (old, new):
+        for seed in (1, 2):
+            _put(store, "a/plain", seed=seed, started="2025")
+        _put(store, "a/more-seeds", seed=3)
+
+    (one,) = comparison.of_folders(old, new)
+
+    assert (one.row, sorted(one.first), sorted(one.second)) == (
+        "toy: a/plain",
+        [1, 2, 3],
+        [1, 2, 3],
+    )
+
+
 def test_versions_in_a_folder_are_not_mixed(tmp_path: Path) -> None:
     old, new = Store(tmp_path / "old"), Store(tmp_path / "new")
     for seed in (1, 2, 3):
