@@ -24,7 +24,7 @@ from clbench.gate import COMPARED
 from clbench.metrics import SUMMARIES, better
 from clbench.records import Record
 from clbench.references import References, alike, sets, started
-from clbench.significance import LEVEL, Difference, holm, paired
+from clbench.significance import LEVEL, Difference, holm, minus, paired
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -224,11 +224,12 @@ def _values(records: Mapping[int, Record], metric: str) -> dict[int, float]:
 
 
 def _wilcoxon(first: Sequence[float], second: Sequence[float]) -> float | None:
-    if len(first) < WILCOXON_FROM or list(first) == list(second):
+    differences = [minus(a, b) for a, b in zip(first, second, strict=True)]
+    if len(differences) < WILCOXON_FROM or not any(differences):
         return None
     from scipy import stats
 
-    return float(stats.wilcoxon(first, second).pvalue)
+    return float(stats.wilcoxon(differences).pvalue)
 
 
 def _judged(
@@ -321,7 +322,7 @@ def to_rich(findings: Sequence[Finding], first: str, second: str, width: int) ->
 def _gap(finding: Finding) -> float | None:
     if finding.first is None or finding.second is None:
         return None
-    return finding.first - finding.second
+    return minus(finding.first, finding.second)
 
 
 def _number(value: float | None) -> str:

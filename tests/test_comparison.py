@@ -140,6 +140,16 @@ def test_ranks_are_tested_from_six_pairs_on() -> None:
     assert _one(first, first).p_wilcoxon is None
 
 
+def test_rounding_is_no_difference_in_ranks_either() -> None:
+    first = [91.0, 92.0, 93.0, 94.5, 95.0, 96.0]
+
+    found = _one([value + 1e-13 for value in first], first)
+
+    assert found.first != found.second
+    assert (found.p, found.p_wilcoxon, found.verdict) == (1.0, None, "no difference shown")
+    assert json.loads(comparison.to_json([found]))[0]["difference"] == 0
+
+
 def test_equivalence_is_corrected_for_the_rows_of_a_metric() -> None:
     # d = 1, 2, 2: mean 5/3, error 1/3; below 10/3 by t = 5, one-sided p = 0.018875
     rows = [_pairing(name, (81.0, 82.0, 82.0), (80.0, 80.0, 80.0)) for name in "abc"]
