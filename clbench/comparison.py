@@ -23,8 +23,8 @@ from clbench.errors import ClbenchError, UnknownNameError
 from clbench.gate import COMPARED
 from clbench.metrics import SUMMARIES, better
 from clbench.records import Record
-from clbench.references import References, alike, sets
-from clbench.significance import LEVEL, Difference, holm, paired
+from clbench.references import References, alike, sets, started
+from clbench.significance import LEVEL, Difference, holm, minus, paired
 from clbench.store import Store
 from clbench.suite import Row, Suite
 
@@ -127,7 +127,8 @@ def _of_row(row: Row, store: Store) -> dict[int, Record]:
 def of_folders(first: Store, second: Store) -> list[Pairing]:
     """The rows of which both folders have good records of the same questions, whatever versions.
 
-    Where a folder has records of several versions, those of most seeds count (`references.sets`).
+    Where a folder has records of several versions, those of most seeds count (`references.sets`). A
+    row has the name that its first record in the first folder was made for.
 
     Raises:
         ClbenchError: There are none, or the two are the same folder.
@@ -139,22 +140,27 @@ def of_folders(first: Store, second: Store) -> list[Pairing]:
     rows: dict[tuple[str, int], tuple[list[Record], list[Record]]] = {}
     kinds: dict[str, list[CellConfig]] = {}
     for question in sorted(ours.keys() & others.keys()):
-        record = ours[question][-1]
-        name = _name(record)
-        known = kinds.setdefault(name, [])
-        same = [i for i, c in enumerate(known) if alike(c, record.config, versions=False)]
+        config = ours[question][-1].config
+        asked = config.model_copy(update={"seed": 0, "data_seed": 0}).question
+        known = kinds.setdefault(asked, [])
+        same = [i for i, c in enumerate(known) if alike(c, config, versions=False)]
         number = same[0] if same else len(known)
-        known += [] if same else [record.config]
-        sides = rows.setdefault((name, number), ([], []))
+        known += [] if same else [config]
+        sides = rows.setdefault((asked, number), ([], []))
         sides[0].extend(ours[question])
         sides[1].extend(others[question])
     if not rows:
         raise ClbenchError(
             f"{first.root} and {second.root} have no full-budget records of the same questions"
         )
+    named: dict[str, list[Pairing]] = {}
+    for _, (a, b) in sorted(rows.items()):
+        name = _name(min(a, key=started))  # a copy of the suite may have asked for further seeds
+        named.setdefault(name, []).append(Pairing(name, sets(a)[0], sets(b)[0]))
     return [
-        Pairing(f"{name} ({number + 1})" if len(kinds[name]) > 1 else name, sets(a)[0], sets(b)[0])
-        for (name, number), (a, b) in sorted(rows.items())
+        replace(one, row=f"{name} ({number})") if len(found) > 1 else one
+        for name, found in sorted(named.items())
+        for number, one in enumerate(found, start=1)
     ]
 
 
@@ -218,11 +224,12 @@ def _values(records: Mapping[int, Record], metric: str) -> dict[int, float]:
 
 
 def _wilcoxon(first: Sequence[float], second: Sequence[float]) -> float | None:
-    if len(first) < WILCOXON_FROM or list(first) == list(second):
+    differences = [minus(a, b) for a, b in zip(first, second, strict=True)]
+    if len(differences) < WILCOXON_FROM or not any(differences):
         return None
     from scipy import stats
 
-    return float(stats.wilcoxon(first, second).pvalue)
+    return float(stats.wilcoxon(differences).pvalue)
 
 
 def _judged(
@@ -315,7 +322,7 @@ def to_rich(findings: Sequence[Finding], first: str, second: str, width: int) ->
 def _gap(finding: Finding) -> float | None:
     if finding.first is None or finding.second is None:
         return None
-    return finding.first - finding.second
+    return minus(finding.first, finding.second)
 
 
 def _number(value: float | None) -> str:

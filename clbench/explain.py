@@ -3,9 +3,10 @@
 What changed is told against the reference record of the same question and seed: a record of the
 folder of reference records, or, without one, a record of the store itself that was made with other
 versions. Where the questions of a row have no such record, those of the same row of the same suite
-serve, and then the configuration is part of what changed. They are those that the gate takes: of
-one version and configuration. Of the records of the store itself those that met the thresholds come
-first. Only full-budget records count.
+serve, and then the configuration is part of what changed; where these have other seeds alone, the
+lowest of them serves for all. They are those that the gate takes: of one version and configuration.
+Of the records of the store itself those that met the thresholds come first. Only full-budget
+records count.
 """
 
 from __future__ import annotations
@@ -73,12 +74,14 @@ class Explanation:
         row: ``task/method``.
         checks: Those of its checks that do not hold.
         pairs: Its cells, one for each seed.
+        reference: Seed -> reference record, of all seeds that it has.
         source: Folder of the reference records.
     """
 
     row: str
     checks: tuple[Check, ...]
     pairs: tuple[Pair, ...]
+    reference: Mapping[int, Record]
     source: str
 
     def lines(self) -> list[str]:
@@ -99,7 +102,7 @@ class Explanation:
         else:
             yield distance(check, check.observed)
             yield certainty(check, check.observed)
-        values = [_value(p.reference, check.threshold.metric) for p in self.pairs if p.reference]
+        values = [_value(r, check.threshold.metric) for r in self.reference.values()]
         known = [value for value in values if value is not None]
         if known:
             yield f"reference: mean {sum(known) / len(known):.5g}, n = {len(known)}"
@@ -111,7 +114,10 @@ class Explanation:
             return
         same = all(pair.is_same_question for pair in found)
         what = "the same question" if same else "the same row, asked differently"
-        yield f"since the reference ({self.source}; {what}; {_seeds(found)}):"
+        seeds = _seeds(found)
+        if not any(pair.config.seed in self.reference for pair in found):
+            seeds += f", there seed {min(self.reference)}"
+        yield f"since the reference ({self.source}; {what}; {seeds}):"
         changes: dict[Change, list[Pair]] = {}
         for pair in found:
             for change in differences(pair):
@@ -144,7 +150,7 @@ def explain(
         Explanation(
             key,
             tuple(found),
-            tuple(_pairs(suite.name, rows[key], found, store, references, own=reference is None)),
+            *_pairs(suite.name, rows[key], found, store, references, own=reference is None),
             str(source.root),
         )
         for key, found in red.items()
@@ -159,8 +165,8 @@ def _pairs(
     references: References,
     *,
     own: bool,
-) -> Iterator[Pair]:
-    """The cells of a row with their references.
+) -> tuple[tuple[Pair, ...], Mapping[int, Record]]:
+    """The cells of a row with their references, and all reference records of the row by seed.
 
     With `own` references are other records of the store itself, first of all those that met what
     is red now: what has changed since then is what one looks for.
@@ -181,8 +187,13 @@ def _pairs(
     wishes = (other_that_held, other) if own else (other,)
     made = (references.sets_of(suite, row.key, row.cells, suits)[0] for suits in wishes)
     chosen = next((found[0] for found in made if found), {})
-    for config in row.cells:
-        yield Pair(config, store.find(config), chosen.get(config.seed))
+    is_shared = any(config.seed in chosen for config in row.cells)
+    other_seed = chosen[min(chosen)] if chosen and not is_shared else None
+    pairs = [
+        Pair(config, store.find(config), chosen.get(config.seed, other_seed))
+        for config in row.cells
+    ]
+    return tuple(pairs), chosen
 
 
 def distance(check: Check, observed: Aggregate) -> str:

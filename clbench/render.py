@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
@@ -32,10 +33,11 @@ _COLOURS = {"reproduced": "green", "better": "cyan", "below": "red", "not compar
 
 
 def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> RenderableType:
-    """For a terminal of `width` columns."""
+    """For a terminal of `width` columns: a list where it has no room for the columns asked for."""
     by_itself = [columns.wide(table), columns.narrow(table), columns.narrow(table, 2)]
     shown_columns = _fullest(table, by_itself, width) if view.columns is None else view.columns
     is_narrow = view.columns is None and shown_columns is not by_itself[0]
+    is_list = view.columns is not None and not _has_room(table, view.columns, width)
     parts: list[RenderableType] = [Text(title(table), style="bold")]
     for section in table.sections:
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
@@ -55,7 +57,8 @@ def to_rich(table: ResultsTable, width: int, view: View = DEFAULT) -> Renderable
                 for column in shown_columns
             ]
             grid.add_row(Text(line.label), *cells)
-        parts += [Text(""), grid]
+        listed = _listed(section.heading, shown, shown_columns, view) if is_list else grid
+        parts += [Text(""), listed]
         excluded: dict[str, list[str]] = {}
         for line in section.lines:
             if line not in shown:
@@ -73,6 +76,12 @@ def _fullest(
     table: ResultsTable, candidates: Sequence[Sequence[Column]], width: int
 ) -> Sequence[Column]:
     """The first of some sets of columns for which there is room; the last needs none."""
+    found = (shown for shown in candidates if _has_room(table, shown, width))
+    return next(found, candidates[-1])
+
+
+def _has_room(table: ResultsTable, shown: Sequence[Column], width: int) -> bool:
+    """Whether no number of these columns would be cut off."""
     lines = table.lines
     name = min(_NAME, max((len(line.label) for line in lines), default=0))
 
@@ -80,10 +89,27 @@ def _fullest(
         longest = max((len(column.text(line)) for line in lines), default=0)
         return max(len(column.heading), min(longest, _WORDS) if column.is_text else longest)
 
-    for shown in candidates:
-        if name + sum(2 + room(column) for column in shown) <= width:
-            return shown
-    return candidates[-1]
+    return name + sum(2 + room(column) for column in shown) <= width
+
+
+def _listed(
+    heading: str, lines: Sequence[Line], shown: Sequence[Column], view: View
+) -> RenderableType:
+    """The rows under a heading one below the other, each with what stands in its columns."""
+    grid = Table.grid()
+    grid.add_row(Text(heading, style="bold"))
+    for line in lines:
+        texts = [(column, column.text(line)) for column in shown]
+        told = [
+            Text.assemble(
+                f"{column.heading} ", _coloured(text, "bold" if view.is_best(line, column) else "")
+            )
+            for column, text in texts
+            if text
+        ]
+        grid.add_row(Text(line.label))
+        grid.add_row(Padding(Text(", ").join(told), (0, 0, 0, 2)))
+    return grid
 
 
 def to_svg(table: ResultsTable, view: View = DEFAULT) -> str:

@@ -66,7 +66,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Difference | None
         first: (n,).
         second: (n,): pair by pair with the first.
     """
-    differences = [a - b for a, b in zip(first, second, strict=True)]
+    differences = [minus(a, b) for a, b in zip(first, second, strict=True)]
     n = len(differences)
     if n < 2:
         return None
@@ -85,7 +85,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference | None:
     total = sum(part for part, _ in parts)
     below = sum(part**2 / freedom for part, freedom in parts)
     freedom = total**2 / below if below else float(sum(freedom for _, freedom in parts))
-    return Difference(_mean(first) - _mean(second), math.sqrt(total), freedom)
+    return Difference(minus(_mean(first), _mean(second)), math.sqrt(total), freedom)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -98,6 +98,11 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - k) * ps[index]))
         found[index] = largest
     return found
+
+
+def minus(a: float, b: float) -> float:
+    """``a - b``; rounding of equal values is not taken for a difference."""
+    return 0.0 if math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING) else a - b
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -272,6 +272,29 @@ def test_every_format_shows_the_columns_asked_for_and_the_marks(
     assert "\x1b[1m81.00" not in styled
 
 
+def test_where_the_columns_asked_for_do_not_fit_no_number_is_cut(
+    table: tables.ResultsTable,
+) -> None:
+    names = ["final_accuracy", "incremental_accuracy", "forgetting", "verdict", "parameters"]
+    view = View(columns.choose(table, names), columns.best(_measured(table)))
+    shown = {}
+    for width in (40, 80):
+        console = Console(width=width, file=io.StringIO(), record=True)
+        console.print(render.to_rich(table, width, view))
+        shown[width] = [line.rstrip() for line in console.export_text().splitlines()]
+
+    assert shown[40][2:8] == [
+        "Task A",
+        "Low & slow",
+        "  final 81.00 ±2.48, incremental",
+        "  accuracy 88.17 ±0.83, forgetting 27.00",
+        "  ±3.73, parameters 102",
+        "none",
+    ]
+    headings = shown[80][2].split()
+    assert (headings[:3], headings[-3:]) == (["Task", "A", "final"], names[2:])
+
+
 def test_values_of_seeds_are_kept_beside_their_mean(table: tables.ResultsTable) -> None:
     line = table.sections[0].lines[2]
 

@@ -140,6 +140,16 @@ def test_ranks_are_tested_from_six_pairs_on() -> None:
     assert _one(first, first).p_wilcoxon is None
 
 
+def test_rounding_is_no_difference_in_ranks_either() -> None:
+    first = [91.0, 92.0, 93.0, 94.5, 95.0, 96.0]
+
+    found = _one([value + 1e-13 for value in first], first)
+
+    assert found.first != found.second
+    assert (found.p, found.p_wilcoxon, found.verdict) == (1.0, None, "no difference shown")
+    assert json.loads(comparison.to_json([found]))[0]["difference"] == 0
+
+
 def test_equivalence_is_corrected_for_the_rows_of_a_metric() -> None:
     # d = 1, 2, 2: mean 5/3, error 1/3; below 10/3 by t = 5, one-sided p = 0.018875
     rows = [_pairing(name, (81.0, 82.0, 82.0), (80.0, 80.0, 80.0)) for name in "abc"]
@@ -279,6 +289,22 @@ def test_different_questions_of_one_row_are_rows_of_their_own(tmp_path: Path) ->
     assert [(one.row, len(one.first)) for one in found] == [
         ("toy: a/fixed (1)", 2), ("toy: a/fixed (2)", 2), ("toy: a/own", 3),
     ]  # fmt: skip
+
+
+def test_seeds_that_another_suite_has_asked_for_belong_to_the_same_row(tmp_path: Path) -> None:
+    old, new = Store(tmp_path / "old"), Store(tmp_path / "new")
+    for store in (old, new):
+        for seed in (1, 2):
+            _put(store, "a/plain", seed=seed, started="2025")
+        _put(store, "a/more-seeds", seed=3)
+
+    (one,) = comparison.of_folders(old, new)
+
+    assert (one.row, sorted(one.first), sorted(one.second)) == (
+        "toy: a/plain",
+        [1, 2, 3],
+        [1, 2, 3],
+    )
 
 
 def test_versions_in_a_folder_are_not_mixed(tmp_path: Path) -> None:

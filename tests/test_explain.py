@@ -200,6 +200,26 @@ def test_a_row_that_is_asked_differently_is_compared_with_records_of_one_configu
     ]
 
 
+def test_a_reference_of_other_seeds_alone_is_told_and_compared_with(
+    suite: Suite, tmp_path: Path
+) -> None:
+    ours, reference = Store(tmp_path / "ours"), Store(tmp_path / "main")
+    for config, seed in zip(suite.rows[0].cells, (7, 8, 9), strict=True):
+        ours.put(_good(config, 50.0))
+        training = config.training.model_copy(update={"learning_rate": 0.2})
+        reference.put(
+            _good(config.model_copy(update={"seed": seed, "training": training}), 90.0 + seed)
+        )
+
+    told = _told(suite, ours, reference)
+
+    assert told[4:] == [
+        "    reference: mean 98, n = 3",
+        f"  since the reference ({tmp_path / 'main'}; the same row, asked differently; seeds 1, 2, 3, there seed 7):",
+        "    training.learning_rate: 0.2 -> 0.1",
+    ]
+
+
 def test_another_learner_in_place_of_one_says_nothing_of_their_parameters(suite: Suite) -> None:
     config = suite.rows[0].cells[0]
     before = Choice(name="old", version=1, params={"beta": 1.0})

@@ -101,3 +101,12 @@ def test_rounding_of_equal_values_is_no_scatter() -> None:
     assert large[0] - large[1] > ROUNDING
     assert variance(large) == 0.0
     assert variance([0.0, 1e-5]) == pytest.approx(5e-11, rel=1e-9, abs=0)
+
+
+def test_rounding_of_equal_values_is_no_difference() -> None:
+    # the same five scores, added in another order
+    low, high = (99.7 + 100 + 98.35 + 99.9 + 99.8) / 5, (99.7 + 99.9 + 100 + 98.35 + 99.8) / 5
+    found = [paired([high, high, low], [low] * 3), welch([high] * 3, [low] * 3)]
+
+    assert 0 < high - low < 1e-13
+    assert [(one.mean, one.p) for one in found if one] == [(0.0, 1.0)] * 2

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clbench import columns
+from clbench.gate import BROKEN
 from clbench.report import figures, plots
 from clbench.report.entries import Entry
 from clbench.report.figures import Group
@@ -122,9 +123,7 @@ def count(table: ResultsTable) -> dict[str, int]:
     found["reproduced by its interval alone"] = sum(line.is_by_interval for line in measured)
     found["nothing published"] = sum(line.verdict is None for line in measured)
     found["incomplete"] = sum(line.status != "ok" for line in measured)
-    found["with a failure"] = sum(
-        word in line.status for line in asked for word in ("failed", "timed-out", "out-of-memory")
-    )
+    found["with a failure"] = sum(any(word in line.status for word in BROKEN) for line in asked)
     found["without a result"] = len(asked) - len(measured)
     found["excluded"] = len(lines) - len(asked)
     always = ["measured", "without a result"]

@@ -58,6 +58,14 @@ def test_the_top_counts_rows_by_what_became_of_them(suite: Suite, store: Store) 
     }
 
 
+def test_a_row_whose_seeds_have_failed_in_two_ways_is_counted_once(
+    suite: Suite, store: Store
+) -> None:
+    store.put(records.bad(suite.rows[1].cells[2], "timed-out"))
+
+    assert gather(suite, store).counts["with a failure"] == 1
+
+
 def test_what_is_reproduced_by_its_interval_alone_is_counted_apart(
     suite: Suite, store: Store
 ) -> None:
