@@ -333,6 +333,7 @@ def report(
 
     registry = _registry()
     loaded = _load(suite, registry)
+    _check_folder(results)
     plan = _plan(loaded, only, seeds, budget, results)
     found = contents.gather(loaded, plan.rows, plan.seeds, session.table(plan), plan.store)
     tell_changed([cell.config for cell in plan.cells], plan.store, registry)

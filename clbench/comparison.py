@@ -131,11 +131,14 @@ def of_folders(first: Store, second: Store) -> list[Pairing]:
     row has the name that its first record in the first folder was made for.
 
     Raises:
-        ClbenchError: There are none, or the two are the same folder.
+        ClbenchError: There are none, a folder is not there, or the two are the same.
         RecordError: A record is damaged.
     """
     if first.root.resolve() == second.root.resolve():
         raise ClbenchError(f"{first.root} and {second.root} are the same folder")
+    for store in (first, second):
+        if not store.root.is_dir():
+            raise ClbenchError(f"there is no folder {store.root}")
     ours, others = References.read(first).answers, References.read(second).answers
     rows: dict[tuple[str, int], tuple[list[Record], list[Record]]] = {}
     kinds: dict[str, list[CellConfig]] = {}

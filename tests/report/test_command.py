@@ -43,6 +43,18 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert str(result.exception) == f"cannot write {tmp_path}: Is a directory"
 
 
+def test_a_folder_of_records_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    done = CliRunner().invoke(app, ["report", str(path), "--results", "nowhere"])
+
+    assert done.exit_code == 0, done.output
+    assert "warning: there is no folder nowhere, so every record is missing\n" in done.output
+
+
 def test_without_the_template_engine_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
