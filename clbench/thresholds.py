@@ -73,7 +73,7 @@ def read_thresholds(
             checker.wrong(child, text)
             continue
         bound, has_unit = float(match[2]), bool(match[3])
-        if metric == ACCURACY and "accuracy" in key and 0 < bound < 1 and not has_unit:
+        if metric == ACCURACY and "accuracy" in key and 0 < bound <= 1 and not has_unit:
             text = f"expected a bound in %, found {match[2]}; {100 * bound:g} % is written "
             checker.wrong(child, f"{text}{100 * bound:g}, and {match[2]} % with its '%'")
             continue

@@ -197,7 +197,7 @@ def test_a_threshold_without_a_number_is_a_mistake(bound: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("bound", "percent"), [("0.95", "95"), (".5", "50"), ("9e-1", "90"), ("0.999", "99.9")]
+    ("bound", "percent"), [("0.95", "95"), (".5", "50"), ("9e-1", "90"), ("1.0", "100")]
 )
 def test_a_bound_on_an_accuracy_that_is_no_percentage_is_a_mistake(
     bound: str, percent: str, tmp_path: Path
@@ -214,7 +214,7 @@ def test_a_bound_on_an_accuracy_that_is_no_percentage_is_a_mistake(
     "threshold",
     [
         "final_accuracy: '>= 0.95 %'",
-        "final_accuracy: '>= 1'",
+        "final_accuracy: '>= 1 %'",
         "final_accuracy: '>= 0'",
         "forgetting: '<= 0.5'",
     ],
