@@ -199,6 +199,8 @@ class Checker:
             return read(model, node.plain())
         except ValidationError as error:
             self.translate(error, model, node, what)
+        except ClbenchError as error:
+            self.wrong(node, str(error))
         except Exception as error:  # a validator of a plugin may raise anything
             self.wrong(node, f"its check of parameters fails: {in_one_line(error)}")
         return None

@@ -100,6 +100,8 @@ def _params(
     except ValidationError as error:
         mistakes = _mistakes(error, model, before)
         raise ClbenchError("\n".join(f"{kind} '{name}': {one}" for one in mistakes)) from error
+    except ClbenchError:
+        raise
     except Exception as error:  # a validator of a plugin may raise anything
         what = f"its check of parameters fails: {in_one_line(error)}"
         raise ClbenchError(f"{kind} '{name}': {what}") from error

@@ -59,6 +59,8 @@ class _Failing(_Twice):
     @field_validator("percent")
     @classmethod
     def _as_a_fraction(cls, value: float) -> float:
+        if value < 0:
+            raise ClbenchError("there is no such percentage")
         if value < 1:
             raise TypeError("no percent")
         return value / 100
@@ -209,21 +211,24 @@ def test_a_suite_is_told_where_it_names_what_has_such_parameters(
     ]
 
 
+@pytest.mark.parametrize(
+    ("percent", "error"),
+    [
+        (0.5, "its check of parameters fails: TypeError: no percent"),
+        (-1, "there is no such percentage"),
+    ],
+)
 def test_a_check_of_parameters_that_fails_is_a_mistake_like_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    percent: float, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(toys, "registry", _registry)
+    text = GOOD.replace("learner: plain", f"learner: {{name: failing, percent: {percent}}}")
 
-    found = mistakes(
-        tmp_path,
-        GOOD.replace("learner: plain", "learner: {name: failing, percent: 0.5}").replace(
-            "iterations: 10", "iterations: ten"
-        ),
-    )
+    found = mistakes(tmp_path, text.replace("iterations: 10", "iterations: ten"))
 
     assert found == [
         "line 6, defaults.training.iterations: expected a whole number, found the text 'ten'",
-        "line 10, methods.plain.learner: its check of parameters fails: TypeError: no percent",
+        f"line 10, methods.plain.learner: {error}",
     ]
 
 

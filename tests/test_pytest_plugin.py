@@ -29,7 +29,7 @@ methods:
 TINY = suite_files.of_copies("""\
 seeds: [0]
 methods:
-  fine-tuning: {learner: fine-tuning, expect: {during_accuracy: '>= 1'}}
+  fine-tuning: {learner: fine-tuning, expect: {during_accuracy: '>= 1 %'}}
   si: {learner: fine-tuning, regularizers: {si: {si_lambda: 1}}, expect: {during_accuracy: '>= 100'}}
 """).replace("iterations: 10", "iterations: 5")
 

@@ -26,7 +26,7 @@ from clbench.suite import Suite
 ANCHORED = suite_files.of_copies("""\
 seeds: [0]
 methods:
-  anchor: {learner: fine-tuning, regularizers: {anchor: {}}, expect: {during_accuracy: '>= 1'}}
+  anchor: {learner: fine-tuning, regularizers: {anchor: {}}, expect: {during_accuracy: '>= 1 %'}}
 """)
 _NOTICE = (
     "warning: clbench-anchor: its code has changed since 1 record was made, and it still has "
